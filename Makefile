@@ -1,0 +1,56 @@
+# Set-up and gates. `make demo` and `make test` do everything on a machine that has python3 and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?= --parts 60 --rate 5
+SUITE ?= container
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test test-main test-installed test-all venv format lock clean
+
+help:
+	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
+	@echo "make test      check, then all tests but the heavy ones        (PYTEST_ARGS=...)"
+	@echo "make test-all  make test, then the heavy suites                (SUITE=\"$(SUITE)\")"
+	@echo "make check     format, lint, types, import layers"
+	@echo "make format    let ruff format and mend what it can"
+	@echo "make lock      write requirements/ anew from pyproject.toml    (LOCK_ARGS=--upgrade)"
+	@echo "make clean     remove what these commands made"
+
+demo: venv
+	$(BIN)/edge-inspector demo $(DEMO_ARGS)
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+
+test: check test-main test-installed
+
+test-main: venv
+	tools/system_packages.sh mosquitto
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-installed: venv
+	tools/test_installed.sh $(VENV)
+
+test-all: test
+	$(BIN)/python -m pytest -s -m heavy -k "$(SUITE)"
+
+venv:
+	tools/system_packages.sh $(PYTHON)
+	tools/venv.sh $(VENV) $(PYTHON)
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	tools/system_packages.sh $(PYTHON)
+	tools/lock.sh $(PYTHON) $(LOCK_ARGS)
+
+clean:
+	rm -rf .venv .venv-* build dist .*_cache .hypothesis

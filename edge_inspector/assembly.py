@@ -1,0 +1,147 @@
+"""The station file becomes a station: the only place where plugins are made. Opens nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_inspector import __version__, config, plugins
+from edge_inspector.calibration.file import load_calibration
+from edge_inspector.config import Problem, StationConfig, StationFileError
+from edge_inspector.control import Control
+from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi
+from edge_inspector.engine.bundle import Bundle, find_bundle, load_bundle
+from edge_inspector.errors import ConfigError
+from edge_inspector.health.clock import SystemClock
+from edge_inspector.interfaces import Camera
+from edge_inspector.pipeline import Reading
+from edge_inspector.settings import Recipe
+from edge_inspector.stages import thresholds
+from edge_inspector.station.parts import Limits, LoadedRecipe, Parts
+from edge_inspector.store.flight import FlightRecord
+from edge_inspector.store.ledger import Ledger
+
+
+def assemble(path: Path) -> tuple[Parts, Control]:
+    """Build everything that the station file names. StationFileError lists every problem at once."""
+    settings = config.load(path)
+    cameras = {name: plugins.load("camera", camera.type)(name, camera) for name, camera in settings.cameras.items()}
+    recipes, problems = _recipes(path, settings, cameras)
+    if problems:
+        raise StationFileError(problems)
+    station = settings.station
+    clock = SystemClock()
+    identity = Identity(station.name, secrets.randbelow(2**32 - 1) + 1, __version__)
+    flight = FlightRecord(station.runtime / "flight.bin")
+    links = [plugins.load("plc", link.type)(name, link, identity, clock) for name, link in settings.plc.items()]
+    publishers = [plugins.load("publisher", p.type)(name, p, identity) for name, p in settings.publishers.items()]
+    parts = Parts(
+        identity=identity,
+        clock=clock,
+        limits=Limits(station.max_open, station.grab_timeout_s, station.stop_timeout_s),
+        local_master=station.master == "local",
+        active_recipe=station.recipe,
+        recipes=recipes,
+        cameras=cameras,
+        backend=plugins.load("backend", settings.backend.type)(settings.backend),
+        links=links,
+        publishers=publishers,
+        flight=flight,
+        ledger=Ledger(station.state_dir / "ledger.sqlite", list(settings.publishers), on_booked=flight.free),
+    )
+    return parts, Control(station.runtime / "control.sock")
+
+
+def check(path: Path) -> StationConfig:
+    """As `assemble`, but nothing is kept: for `edge-inspector check`."""
+    assemble(path)
+    return config.load(path)
+
+
+def _recipes(
+    path: Path, settings: StationConfig, cameras: Mapping[str, Camera]
+) -> tuple[dict[str, LoadedRecipe], list[Problem]]:
+    problems: list[Problem] = []
+    calibrations: dict[str, Calibration | None] = {}
+    for name, camera in settings.cameras.items():
+        try:
+            calibrations[name] = None if camera.calibration is None else load_calibration(camera.calibration)
+        except ConfigError as exc:
+            problems += [Problem(path, f"cameras.{name}.calibration", repr(str(camera.calibration)), str(exc))]
+    loaded: dict[str, LoadedRecipe] = {}
+    for name, recipe in settings.recipes.items():
+        try:
+            bundle = load_bundle(find_bundle(recipe.bundle, path.resolve().parent))
+        except ConfigError as exc:
+            problems.append(Problem(path, f"recipes.{name}.bundle", repr(str(recipe.bundle)), str(exc)))
+            bundle = None
+        found = list(_recipe_problems(path, f"recipes.{name}", recipe, bundle, cameras, calibrations))
+        problems += found
+        if bundle is not None and not found:
+            loaded[name] = _loaded(name, recipe, bundle, calibrations)
+    return loaded, problems
+
+
+def _recipe_problems(
+    path: Path,
+    key: str,
+    recipe: Recipe,
+    bundle: Bundle | None,
+    cameras: Mapping[str, Camera],
+    calibrations: Mapping[str, Calibration | None],
+) -> Iterator[Problem]:
+    """What a recipe says against its bundle, its cameras and their calibrations."""
+    for name, value in recipe.thresholds.items() if bundle is not None else ():
+        assert bundle is not None
+        if name not in bundle.classes:
+            expected = f"is not a class of the bundle; its classes are {', '.join(bundle.classes)}"
+            yield Problem(path, f"{key}.thresholds.{name}", f"{value:g}", expected)
+        elif value < bundle.score_floor:
+            expected = f"expected at least the bundle's score_floor ({bundle.score_floor:g}): below it nothing is seen"
+            yield Problem(path, f"{key}.thresholds.{name}", f"{value:g}", expected)
+    by_itself = recipe.trigger == "line"
+    for i, view in enumerate(recipe.views):
+        camera: Any = cameras[view.camera]
+        if camera.software_triggered == by_itself:
+            expected = (
+                "trigger = 'line' needs a camera that triggers itself (its trigger = 'line', 'free' or 'rate')"
+                if by_itself
+                else f"trigger = {recipe.trigger!r} needs a camera with trigger = 'software'"
+            )
+            yield Problem(path, f"{key}.views.{i}.camera", repr(view.camera), expected)
+        calibration = calibrations.get(view.camera)
+        if view.roi is not None and calibration is not None:
+            height, width = calibration.image_hw
+            if view.roi.x + view.roi.width > width or view.roi.y + view.roi.height > height:
+                value = f"{view.roi.x},{view.roi.y} {view.roi.width}x{view.roi.height}"
+                yield Problem(path, f"{key}.views.{i}.roi", value, f"expected inside the {width}x{height} picture")
+    if by_itself and len(recipe.views) > 1:
+        expected = "expected one view: pictures of several self-triggering cameras cannot be matched without doubt"
+        yield Problem(path, f"{key}.views", str(len(recipe.views)), expected)
+
+
+def _loaded(
+    name: str, recipe: Recipe, bundle: Bundle, calibrations: Mapping[str, Calibration | None]
+) -> LoadedRecipe:
+    decoder_config = plugins.config_model("decoder", bundle.decoder)(type=bundle.decoder)
+    decoder = plugins.load("decoder", bundle.decoder)(decoder_config)
+    plans = {
+        view.camera: PreparePlan(
+            input=bundle.spec,
+            roi=None if view.roi is None else Roi(view.roi.x, view.roi.y, view.roi.width, view.roi.height),
+            calibration=calibrations[view.camera],
+        )
+        for view in recipe.views
+    }
+    return LoadedRecipe(
+        name=name,
+        settings=recipe,
+        classes=bundle.classes,
+        thresholds=thresholds.fixed(bundle.classes, bundle.default_thresholds, recipe.thresholds),
+        model_hash=bundle.model_hash,
+        model_file=bundle.model_file(),
+        reading=Reading(decoder, len(bundle.classes), bundle.score_floor, bundle.nms_iou),
+        plans=plans,
+    )

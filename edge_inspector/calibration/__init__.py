@@ -1,0 +1,1 @@
+"""Camera calibration: files now, boards and solving next."""

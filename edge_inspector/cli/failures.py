@@ -1,0 +1,26 @@
+"""How a command tells the user that something must be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from edge_inspector.errors import EdgeInspectorError
+
+EXIT_USER = 2
+"""The user must change a file or an argument."""
+EXIT_BALANCE = 3
+"""The books do not balance."""
+
+
+@contextmanager
+def told_to_the_user() -> Iterator[None]:
+    """An expected error is printed on stderr without a traceback; the exit code is 2."""
+    try:
+        yield
+    except EdgeInspectorError as exc:
+        for line in str(exc).splitlines():
+            typer.secho(line, err=True, fg=typer.colors.RED)
+        raise typer.Exit(EXIT_USER) from exc

@@ -1,0 +1,44 @@
+"""The `edge-inspector` command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_inspector import __version__
+from edge_inspector.cli import bench, check, demo, devices, evaluate, plc_sim, run, schema
+
+app = typer.Typer(
+    name="edge-inspector",
+    help="The runtime of a visual-inspection station: camera, model, verdict, PLC and broker.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edge-inspector {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("check")(check.check)
+app.command("schema")(schema.schema)
+app.command("devices")(devices.devices)
+app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
+app.command("plc-sim")(plc_sim.plc_sim)

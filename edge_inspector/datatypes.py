@@ -1,0 +1,372 @@
+"""The frozen records that cross a border between two steps."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Color = Literal["gray", "rgb", "bgr"]
+PixelFormat = Literal["Mono8", "Mono12", "BGR8", "RGB8", "BayerRG8", "BayerGB8", "BayerGR8", "BayerBG8"]
+Floats = npt.NDArray[np.float32]
+
+
+class Evaluation(enum.IntEnum):
+    """Names and values of OPC 40001-101. The numbers are no order: see `SEVERITY`."""
+
+    UNDEFINED = 0
+    OK = 1
+    NOT_OK = 2
+    NOT_DECIDABLE = 3
+
+
+SEVERITY = (Evaluation.OK, Evaluation.NOT_DECIDABLE, Evaluation.UNDEFINED, Evaluation.NOT_OK)
+"""From harmless to worst; several views are worth the worst of them."""
+
+
+class Mode(enum.IntEnum):
+    """Why a part is inspected; only PRODUCTION can be an OK on a PLC output."""
+
+    PRODUCTION = 1
+    GOLDEN = 2
+    SIMULATION = 3
+    SETUP = 4
+    MANUAL = 5
+
+
+class Reason(enum.IntEnum):
+    """Why a trigger was refused or a result is what it is; the value is the number that the PLC reads.
+
+    A defect is DEFECT + its class index: see `InspectionResult.reason_no`.
+    """
+
+    NONE = 0
+    DEADLINE = 1
+    OVERLOAD = 2
+    NO_FRAME = 3
+    CAMERA = 4
+    RESTART = 5
+    INFERENCE = 6
+    BAD_FRAME = 7
+    SHUTDOWN = 8
+    NOT_READY = 9
+    PLC_LINK = 10
+    WRONG_MASTER = 11
+    PLC_RESTART = 12
+    RECIPE = 13
+    STORAGE = 14
+    MISSED = 15
+    UNANNOUNCED = 16
+    BUFFER_OVERRUN = 17
+    ABORTED = 18
+    MISSING_VIEW = 19
+    STOPPING = 20
+    DEFECT = 1000
+
+
+ERROR_CODE: Mapping[Reason, int] = {
+    Reason.CAMERA: 101,
+    Reason.NO_FRAME: 102,
+    Reason.INFERENCE: 201,
+    Reason.RECIPE: 301,
+    Reason.PLC_LINK: 401,
+    Reason.BUFFER_OVERRUN: 402,
+    Reason.STORAGE: 501,
+}
+"""Status.ErrorCode while the reason keeps the station from being READY: 1xx camera, 2xx engine, 3xx recipe, 4xx link, 5xx storage."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is speaking: the station's name, this start of it (random, 1..2^32-1), the software version."""
+
+    station: str
+    boot_id: int
+    software_version: str
+
+
+class Lease(Protocol):
+    """A counted hold on a frame buffer; the buffer is reused when the last holder has released it."""
+
+    def retain(self) -> None: ...
+    def release(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture as the camera delivered it: HxW or HxWx3, uint8 or uint16, distorted camera pixels.
+
+    `frame_id` is the camera's own block id (gaps show lost frames), `camera_ticks` its clock, `arrival_ns` CLOCK_MONOTONIC.
+    """
+
+    camera: str
+    frame_id: int
+    camera_ticks: int
+    arrival_ns: int
+    pixels: npt.NDArray[Any]
+    pixel_format: PixelFormat
+    lease: Lease | None = None
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        return (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+
+    def release(self) -> None:
+        """Give the buffer back; the pixels must not be read afterwards."""
+        if self.lease is not None:
+            self.lease.release()
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A rectangle in undistorted full-image pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pinhole camera with OpenCV's distortion model; `matrix` is fx, fy, cx, cy in pixels of an `image_hw` picture."""
+
+    image_hw: tuple[int, int]
+    matrix: tuple[float, float, float, float]
+    distortion: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model wants to see: (value8 * scale - mean) / std per channel, letterboxed with `pad_value` (8-bit)."""
+
+    height_px: int
+    width_px: int
+    color: Color
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pad_value: int
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "gray" else 3
+
+
+@dataclass(frozen=True)
+class PreparePlan:
+    """All that turns a frame into a model's input, known before the first frame; hashable and picklable."""
+
+    input: InputSpec
+    roi: Roi | None = None
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """input px = undistorted px * scale + offset; `undo` is the way back."""
+
+    scale: float
+    offset_x: float
+    offset_y: float
+
+    def undo(self, xyxy: Floats) -> Floats:
+        """(n,4) boxes in model-input pixels -> (n,4) boxes in undistorted full-image pixels."""
+        offset = np.array([self.offset_x, self.offset_y, self.offset_x, self.offset_y], np.float32)
+        return ((xyxy - offset) / np.float32(self.scale)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One view ready for a model: `pixels` (n,C,H,W) float32, one `Letterbox` for each of the n tiles.
+
+    `bounds` is the undistorted picture or its ROI, to which boxes are clipped.
+    """
+
+    pixels: Floats
+    tiles: tuple[Letterbox, ...]
+    bounds: Roi
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or self.pixels.shape[0] != len(self.tiles):
+            raise ValueError(f"Batch.pixels has shape {self.pixels.shape}, expected ({len(self.tiles)}, C, H, W)")
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A model's raw outputs by name; the first axis is the tile."""
+
+    by_name: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """A struct of arrays: `xyxy` (n,4) float32 in undistorted full-image pixels, `confidence` (n,) float32 0..1, `class_id` (n,) int64."""
+
+    xyxy: Floats
+    confidence: Floats
+    class_id: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        n = len(self.confidence)
+        if self.xyxy.shape != (n, 4) or self.confidence.shape != (n,) or self.class_id.shape != (n,):
+            raise ValueError(
+                f"Detections of {self.xyxy.shape}, {self.confidence.shape}, {self.class_id.shape}, expected (n,4), (n,), (n,)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    @staticmethod
+    def none() -> Detections:
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    def pick(self, index: npt.NDArray[Any]) -> Detections:
+        """The rows that `index` (a mask or integers) selects, in its order."""
+        return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+
+
+@dataclass(frozen=True)
+class MeasuredView:
+    """What one camera saw of one part; `failure` says why it could not be measured (then `detections` is empty)."""
+
+    camera: str
+    detections: Detections
+    failure: Reason | None = None
+    failure_text: str = ""
+    frame_id: int = -1
+    stage_ns: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ThresholdState:
+    """The confidence from which a detection counts, per class index; a snapshot is stamped into each result."""
+
+    by_class: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One finding that counted: `box` is x, y, width, height in undistorted full-image pixels."""
+
+    class_name: str
+    class_id: int
+    score: float
+    box: tuple[float, float, float, float]
+    camera: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The recipe's word on all views of one part."""
+
+    evaluation: Evaluation
+    reason: Reason
+    reason_text: str
+    defects: tuple[Defect, ...] = ()
+    views_judged: int = 0
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """An accepted trigger: one part in front of the cameras. Times are CLOCK_MONOTONIC ns.
+
+    `seq` is the book's own number (the last part of result_id); `trigger_seq` is the PLC's number, or ours in line and timer mode.
+    """
+
+    seq: int
+    result_id: str
+    trigger_seq: int
+    part_id: str
+    attempt: int
+    mode: Mode
+    recipe: str
+    recipe_no: int
+    boot_id: int
+    plc_boot_id: int
+    accepted_ns: int
+    deadline_ns: int
+    wall_utc: str
+    clock_synced: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A trigger that was not accepted, and why; `count` > 1 stands for a run of skipped sequence numbers."""
+
+    trigger_seq: int
+    part_id: str
+    reason: Reason
+    wall_utc: str
+    boot_id: int
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class InspectionResult:
+    """The one verdict on one accepted trigger."""
+
+    trigger: Trigger
+    evaluation: Evaluation
+    reason: Reason
+    reason_text: str
+    defects: tuple[Defect, ...]
+    views: tuple[str, ...]
+    views_judged: int
+    thresholds: tuple[float, ...]
+    model_hash: str
+    settled_ns: int
+    stage_ns: Mapping[str, int]
+    frame_ids: tuple[int, ...] = ()
+    """The camera's own number of the picture of each of `views`; -1 = there was none."""
+
+    @property
+    def result_id(self) -> str:
+        return self.trigger.result_id
+
+    @property
+    def views_expected(self) -> int:
+        return len(self.views)
+
+    @property
+    def reason_no(self) -> int:
+        """The PLC's number for the reason; a defect is 1000 + the class index of the first one."""
+        if self.reason is Reason.DEFECT and self.defects:
+            return int(Reason.DEFECT) + self.defects[0].class_id
+        return int(self.reason)
+
+    @property
+    def max_score(self) -> float:
+        return max((d.score for d in self.defects), default=0.0)
+
+    @property
+    def cycle_ms(self) -> float:
+        """From the trigger to the verdict, in milliseconds."""
+        return (self.settled_ns - self.trigger.accepted_ns) / 1e6
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a person or the broker should know: not a part."""
+
+    severity: Literal["info", "warning", "alarm"]
+    code: str
+    text: str
+    wall_utc: str
+
+
+@dataclass(frozen=True)
+class OutboxMessage:
+    """One message for one destination, kept in the ledger until the destination has acknowledged it."""
+
+    destination: str
+    topic: str
+    schema: str
+    payload: bytes
+    seq: int
+    retain: bool = False
+    row: int = 0

@@ -1,0 +1,1 @@
+"""Model bundles: what they are and how good they are."""

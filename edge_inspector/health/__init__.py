@@ -1,0 +1,1 @@
+"""Clock and progress: what heartbeat and watchdog are built on."""

@@ -1,0 +1,21 @@
+"""The progress book: each loop of the verdict path signs it; heartbeat and watchdog read it."""
+
+from __future__ import annotations
+
+from edge_inspector.interfaces import Clock
+
+
+class ProgressBook:
+    """When each loop last showed progress, on the monotonic clock. Signing is one dict write: safe from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._signed_ns: dict[str, int] = {}
+
+    def sign(self, loop: str) -> None:
+        self._signed_ns[loop] = self._clock.monotonic_ns()
+
+    def stale(self, within_s: float) -> list[str]:
+        """The loops that have not signed for longer than that."""
+        oldest = self._clock.monotonic_ns() - int(within_s * 1e9)
+        return sorted(name for name, at in list(self._signed_ns.items()) if at < oldest)

@@ -1,0 +1,297 @@
+"""The protocols at which plugins meet the station. A fake stands only here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol, TypeAlias
+
+from edge_inspector.datatypes import (
+    Batch,
+    Event,
+    Frame,
+    InspectionResult,
+    Mode,
+    OutboxMessage,
+    PreparePlan,
+    Reason,
+    Tensors,
+)
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it."""
+
+    def monotonic_ns(self) -> int: ...
+    def utc(self) -> str:
+        """RFC 3339, UTC, milliseconds."""
+        ...
+
+    def synced(self) -> bool:
+        """Whether the wall clock has been set since boot; a Jetson without a clock battery starts in 1970."""
+        ...
+
+
+class _Opened(Protocol):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Camera(_Opened, Protocol):
+    """A source of frames; opened, used and closed on its own thread."""
+
+    software_triggered: bool
+    """Whether the station must call `trigger` for each picture; otherwise pictures come by themselves."""
+
+    def __enter__(self) -> Camera:
+        """Open the device. CameraError when it is not there."""
+        ...
+
+    def trigger(self) -> None:
+        """Expose once. CameraError when the device is lost."""
+        ...
+
+    def grab(self, timeout_s: float) -> Frame | None:
+        """The next frame; None when none came in time. FrameError: this picture is damaged. CameraError: lost."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded network. All calls on the GPU thread; n is collected after n+1 is submitted, in two slots."""
+
+    memory_bytes: int
+
+    def submit(self, batch: Batch, slot: int) -> Ticket:
+        """Start; the batch may not change until it is collected. InferenceError when it does not fit the model."""
+        ...
+
+    def collect(self, ticket: Ticket, timeout_s: float) -> Tensors:
+        """Wait for the outputs. InferenceError on a failure, a time-out or outputs that are not finite."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One submitted batch."""
+
+    slot: int
+    number: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a backend needs of a bundle: see engine/bundle.py for the whole of it."""
+
+    onnx_path: str
+    sha256: str
+    output_shapes: tuple[tuple[int, ...], ...] = ()
+
+
+class Backend(Protocol):
+    """Loads models on one device."""
+
+    prepares_on_device: bool
+
+    def load(self, model: ModelFile, plan: PreparePlan, max_batch: int) -> Model:
+        """Load and warm up. BundleError when the file is damaged or its inputs are not what the plan gives."""
+        ...
+
+
+# --- PLC -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TriggerRequest:
+    """The PLC says: a part is here. `seen_ns` is when its write reached us (CLOCK_MONOTONIC)."""
+
+    trigger_seq: int
+    part_id: str
+    seen_ns: int
+    plc_boot_id: int
+
+
+@dataclass(frozen=True)
+class RefusedByLink:
+    """A trigger that the contract itself refused (boot id not echoed, link stale): booked, never inspected."""
+
+    trigger_seq: int
+    part_id: str
+    reason: Reason
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class RecipeRequest:
+    """The PLC orders a recipe by number or, when that is 0, by name."""
+
+    seq: int
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class CommandRequest:
+    """Control.Command with its sequence number."""
+
+    seq: int
+    command: int
+
+
+@dataclass(frozen=True)
+class ResultAcknowledged:
+    """The PLC has read every result up to and including `trigger_seq`; `result_ids` are those it frees."""
+
+    trigger_seq: int
+    result_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """Whether a PLC is there (`alive`), and which start of it."""
+
+    alive: bool
+    plc_boot_id: int
+
+
+PlcRequest: TypeAlias = (
+    TriggerRequest | RefusedByLink | RecipeRequest | CommandRequest | ResultAcknowledged | LinkState
+)
+
+
+@dataclass(frozen=True)
+class TriggerAccepted:
+    trigger_seq: int
+
+
+@dataclass(frozen=True)
+class TriggerRefused:
+    trigger_seq: int
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class ExposureDone:
+    """Every camera of the part has its picture: the part may move."""
+
+    trigger_seq: int
+
+
+@dataclass(frozen=True)
+class RecipeAnswer:
+    seq: int
+    accepted: bool
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class CommandAnswer:
+    seq: int
+    result: int
+
+
+@dataclass(frozen=True)
+class StationStatus:
+    """What the station is, told when it changes."""
+
+    ready: bool
+    busy: bool
+    acquiring: bool
+    mode: Mode
+    recipe: str
+    recipe_no: int
+    recipe_ready: bool
+    warning: bool
+    error_code: int
+    error_text: str
+    clock_synced: bool
+    queue_depth: int
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The verdict path has made progress: the heartbeat may advance."""
+
+
+PlcMessage: TypeAlias = (
+    TriggerAccepted
+    | TriggerRefused
+    | ExposureDone
+    | RecipeAnswer
+    | CommandAnswer
+    | StationStatus
+    | InspectionResult
+    | Alive
+)
+
+
+class PlcLink(Protocol):
+    """One connection to a PLC. Runs on the event loop; creates no tasks; exchanges only the records above."""
+
+    acknowledges: bool
+    """Whether the PLC acknowledges results in this link."""
+
+    async def __aenter__(self) -> PlcLink:
+        """OutputError when it cannot be opened."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def receive(self) -> PlcRequest:
+        """The next request, in the order in which the PLC wrote them."""
+        ...
+
+    async def tell(self, message: PlcMessage) -> None:
+        """Returns when the PLC can read it. OutputError when the link is lost."""
+        ...
+
+
+# --- Publishers ------------------------------------------------------------------------------------------------------
+
+
+class Publisher(_Opened, Protocol):
+    """Drains one destination of the outbox; opened, used and closed on its own thread, never on the verdict's path."""
+
+    destination: str
+
+    def __enter__(self) -> Publisher:
+        """Connect. OutputError when the destination is not there."""
+        ...
+
+    def render(self, record: InspectionResult | Event) -> tuple[OutboxMessage, ...]:
+        """The messages for one record. Pure; called on any thread, connected or not."""
+        ...
+
+    def publish(self, messages: Sequence[OutboxMessage]) -> None:
+        """Returns when the destination has acknowledged all of them. OutputError otherwise: all stay in the outbox."""
+        ...
+
+    def announce(self, state: str, state_no: int, recipe: str) -> None:
+        """Publish the station's state, retained."""
+        ...
+
+    def metrics(self, values: dict[str, float]) -> None:
+        """Publish counters and percentiles; may be lost."""
+        ...
+
+    def idle(self, timeout_s: float) -> None:
+        """Keep the connection alive for a while with nothing to send. OutputError when it is lost."""
+        ...
+
+
+class Outbox(Protocol):
+    """What has not been acknowledged yet, oldest first; safe from any thread."""
+
+    def pending(self, destination: str, limit: int) -> list[OutboxMessage]: ...
+    def delivered(self, destination: str, rows: Sequence[int]) -> None: ...
+
+
+class Progress(Protocol):
+    """The book that each loop of the verdict path signs; it gates heartbeat and watchdog."""
+
+    def sign(self, loop: Literal["line", "gpu", "plc"] | str) -> None: ...

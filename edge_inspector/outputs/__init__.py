@@ -1,0 +1,1 @@
+"""Where verdicts go: links to a PLC, publishers to a broker."""

@@ -1,0 +1,1 @@
+"""The OPC UA server through which a PLC triggers the station and reads its results."""

@@ -1,0 +1,1 @@
+"""The PLC contract, pure: tags, handshake, ring, acknowledgements; shared by every PlcLink."""

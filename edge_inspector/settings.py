@@ -1,0 +1,78 @@
+"""The frozen pydantic bases and the models that both the station file and the stages speak of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path.expanduser() if base is None else base / path.expanduser()
+
+
+LocalPath = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A path; a relative one is meant beside the file in which it is written."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+"""A name that is safe in a file name, a topic and a tag."""
+
+Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Frozen, and a key that nobody reads is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class PluginConfig(Settings):
+    """The part of the station file that one plugin reads; a subclass narrows `type` to its own name."""
+
+    type: str
+
+
+class CameraConfig(PluginConfig):
+    """What every camera has, whatever its make."""
+
+    calibration: LocalPath | None = Field(
+        None, description="Calibration file (TOML); without one the picture is not undistorted."
+    )
+
+
+class RoiSettings(Settings):
+    """A rectangle in undistorted full-image pixels."""
+
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+class View(Settings):
+    """One camera's part in a recipe."""
+
+    camera: Name
+    roi: RoiSettings | None = Field(None, description="Inspect only this rectangle, in undistorted full-image pixels.")
+
+
+class Recipe(Settings):
+    """What is right for one product."""
+
+    number: int = Field(ge=1, le=65535, description="The number by which the PLC knows the recipe.")
+    trigger: Literal["plc", "line", "timer"] = Field(
+        "plc", description="plc: a change of Control.TriggerSeq; line: the camera's own trigger; timer: every period_s."
+    )
+    period_s: float | None = Field(None, gt=0, le=3600, description="Seconds between parts, for trigger = timer.")
+    views: tuple[View, ...] = Field(min_length=1, max_length=16)
+    bundle: Path = Field(description="Folder of the model bundle, or the name of one that came with edge-inspector.")
+    deadline_ms: float = Field(1000.0, gt=0, le=600_000, description="From the trigger to the end of the PLC write.")
+    output_margin_ms: float = Field(
+        5.0, ge=0, description="An OK is refused when less than this remains before the deadline."
+    )
+    thresholds: dict[str, Confidence] = Field(
+        default_factory=dict,
+        description="Confidence from which a detection of a class counts; classes not named keep the bundle's.",
+    )

@@ -1,0 +1,1 @@
+"""Pure functions from values to values: no clock, no disk, no state."""

@@ -1,0 +1,130 @@
+"""One camera's thread: open, expose, prepare, hand on; open again when it was lost."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from edge_inspector import pipeline
+from edge_inspector.datatypes import Frame, PreparePlan, Reason
+from edge_inspector.errors import CameraError, FrameError
+from edge_inspector.interfaces import Camera, Clock
+from edge_inspector.station.backoff import Backoff
+from edge_inspector.station.events import CameraDown, CameraUp, Exposed, Job, LineEvent, Picture, Shot, ViewFailed
+
+log = structlog.get_logger()
+_WAIT_S = 0.25
+"""How long a wait may last before the thread looks whether it should stop."""
+
+
+class CameraThread:
+    """Runs `run` on a thread of its own; `shoot` and `stop` may be called from any other."""
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        clock: Clock,
+        grab_timeout_s: float,
+        post: Callable[[LineEvent], None],
+        infer: Callable[[Job], bool],
+        free_running: Callable[[str], tuple[str, PreparePlan] | None],
+    ) -> None:
+        """`infer` hands a job to the model and says whether there was room for it.
+
+        `free_running(camera)` is the recipe name and plan for a picture that nobody asked for, None = discard it.
+        """
+        self.name = name
+        self.camera = camera
+        self._clock = clock
+        self._grab_timeout_s = grab_timeout_s
+        self._post = post
+        self._infer = infer
+        self._free_running = free_running
+        self._shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._number = 0
+
+    def shoot(self, shot: Shot) -> None:
+        """Expose once for this part."""
+        self._shots.put(shot)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                with self.camera:
+                    log.info("camera_up", camera=self.name)
+                    self._post(CameraUp(self.name))
+                    backoff.reset()
+                    self._serve()
+            except CameraError as exc:
+                log.warning("camera_lost", camera=self.name, error=str(exc), retry_s=backoff.wait_s)
+                self._post(CameraDown(self.name, str(exc)))
+                self._stopping.wait(backoff.next_s())
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            if self.camera.software_triggered:
+                try:
+                    shot = self._shots.get(timeout=_WAIT_S)
+                except queue.Empty:
+                    continue
+                self._expose(shot)
+            else:
+                self._watch()
+
+    def _expose(self, shot: Shot) -> None:
+        picture = self._next_picture()
+        try:
+            self.camera.trigger()
+            frame = self.camera.grab(self._grab_timeout_s)
+        except FrameError as exc:
+            self._post(ViewFailed(picture, shot.seq, Reason.BAD_FRAME, str(exc)))
+            return
+        except CameraError as exc:
+            self._post(ViewFailed(picture, shot.seq, Reason.CAMERA, str(exc)))
+            raise
+        if frame is None:
+            text = f"camera {self.name} gave no picture within {self._grab_timeout_s:g} s of its trigger"
+            self._post(ViewFailed(picture, shot.seq, Reason.NO_FRAME, text))
+            return
+        self._hand_on(picture, shot.seq, shot.recipe, shot.plan, frame)
+
+    def _watch(self) -> None:
+        try:
+            frame = self.camera.grab(_WAIT_S)
+        except FrameError as exc:
+            self._post(ViewFailed(self._next_picture(), None, Reason.BAD_FRAME, str(exc)))
+            return
+        if frame is None:
+            return
+        wanted = self._free_running(self.name)
+        if wanted is None:
+            frame.release()
+            return
+        self._hand_on(self._next_picture(), None, *wanted, frame)
+
+    def _hand_on(self, picture: Picture, seq: int | None, recipe: str, plan: PreparePlan, frame: Frame) -> None:
+        self._post(Exposed(picture, seq, recipe, frame.arrival_ns))
+        begun = self._clock.monotonic_ns()
+        try:
+            batch = pipeline.prepare(frame, plan)
+        except FrameError as exc:
+            self._post(ViewFailed(picture, seq, Reason.BAD_FRAME, str(exc)))
+            return
+        finally:
+            frame.release()
+        now = self._clock.monotonic_ns()
+        if not self._infer(Job(picture, recipe, batch, frame.frame_id, now - begun, now)):
+            self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
+
+    def _next_picture(self) -> Picture:
+        self._number += 1
+        return Picture(self.name, self._number)

@@ -1,0 +1,187 @@
+"""Open everything, run everything, close everything: the station's tasks and threads."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+
+import anyio
+import structlog
+
+from edge_inspector.control import Control
+from edge_inspector.datatypes import Reason
+from edge_inspector.health.progress import ProgressBook
+from edge_inspector.interfaces import PlcLink
+from edge_inspector.station.camera_thread import CameraThread
+from edge_inspector.station.events import Died, FromPlc, Pulse, Stop, TimerTick
+from edge_inspector.station.gpu_thread import GpuThread
+from edge_inspector.station.line import Line
+from edge_inspector.station.parts import Parts
+from edge_inspector.station.publisher_thread import PublisherThread
+from edge_inspector.station.recovery import recover
+
+log = structlog.get_logger()
+PULSE_S = 0.1
+STALE_S = 1.5
+"""A verdict path that shows no progress for this long gets no heartbeat: the PLC rejects."""
+HUNG_S = 30.0
+"""After this long without progress the process ends, so that systemd starts a new one."""
+SWITCH_INTERVAL_S = 0.0005
+"""Python's default of 5 ms lets a busy thread hold up the line loop by 10 ms."""
+_JOIN_S = 2.0
+
+
+class StationHung(RuntimeError):
+    """A loop of the verdict path makes no progress: the process must be restarted."""
+
+
+async def run(parts: Parts, control: Control) -> None:
+    """Run one station until SIGTERM, SIGINT or the control socket's `stop`. Any exception means: restart me."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with ExitStack() as files:
+        files.enter_context(parts.flight)
+        files.enter_context(parts.ledger)
+        async with AsyncExitStack() as links:
+            for link in parts.links:
+                await links.enter_async_context(link)
+            await _serve(parts, control)
+    log.info("stopped")
+
+
+async def _serve(parts: Parts, control: Control) -> None:
+    recover(parts)
+    progress = ProgressBook(parts.clock)
+    line = Line(parts, parts.ledger.next_seq, control.emit)
+    gpu = GpuThread(
+        parts.backend, parts.recipes, parts.clock, progress, parts.limits.max_open * len(parts.cameras), line.post
+    )
+    line.cameras = {
+        name: CameraThread(
+            name, camera, parts.clock, parts.limits.grab_timeout_s, line.post, gpu.put, line.free_running
+        )
+        for name, camera in parts.cameras.items()
+    }
+    publishers = [
+        PublisherThread(publisher, parts.ledger, line.post, partial(_metrics, line)) for publisher in parts.publishers
+    ]
+    control.status = lambda: line.status
+    control.stop = lambda: line.post(Stop())
+    booking = _start("ledger", parts.ledger.run, line)
+    threads = [_start("gpu", gpu.run, line)]
+    threads += [_start(f"camera-{name}", camera.run, line) for name, camera in line.cameras.items()]
+    publishing = [_start(f"publish-{p.publisher.destination}", p.run, line) for p in publishers]
+    try:
+        async with anyio.create_task_group() as tasks:
+            for link in parts.links:
+                tasks.start_soon(_receive, link, line, name="plc-receive")
+            tasks.start_soon(_timer, line, name="timer")
+            tasks.start_soon(_pulse, line, progress, publishers, name="pulse")
+            tasks.start_soon(_signals, line, name="signals")
+            tasks.start_soon(control.serve, name="control")
+            tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, name="stop-timeout")
+            await line.run()
+            tasks.cancel_scope.cancel()
+    finally:
+        for camera in line.cameras.values():
+            camera.stop()
+        gpu.stop()
+        _join(threads)
+        await _until(lambda: parts.ledger.waiting == 0)  # what was decided is in the outbox before it is drained
+        for publisher in publishers:
+            publisher.stop()
+        _join(publishing)
+        parts.ledger.close()
+        _join([booking])
+
+
+def _start(name: str, work: Callable[[], None], line: Line) -> threading.Thread:
+    """A daemon thread, so that a hung driver cannot keep the process alive; its death is the station's."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the line loop raises it again
+            line.post(Died(name, exc))
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(_JOIN_S)
+        if thread.is_alive():
+            log.error("thread_does_not_end", thread=thread.name)
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    """Wait for a short while, also when the task group is being cancelled."""
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_JOIN_S):
+        while not done():
+            await anyio.sleep(0.01)
+
+
+async def _receive(link: PlcLink, line: Line) -> None:
+    while True:
+        line.events.put_nowait(FromPlc(link, await link.receive()))
+
+
+async def _timer(line: Line) -> None:
+    """Tick for a timer recipe, without drift."""
+    due = anyio.current_time()
+    while True:
+        period_s = line.recipe.settings.period_s
+        due = max(due + (period_s or PULSE_S), anyio.current_time())
+        await anyio.sleep_until(due)
+        if period_s is not None:
+            line.events.put_nowait(TimerTick())
+
+
+async def _pulse(line: Line, progress: ProgressBook, publishers: list[PublisherThread]) -> None:
+    """The heartbeat, signed by the progress of the line loop and the GPU thread."""
+    while True:
+        progress.sign("line")
+        stale = progress.stale(STALE_S)
+        if progress.stale(HUNG_S):
+            raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(stale)}")
+        if not line.events.qsize():
+            line.events.put_nowait(Pulse(alive=not stale))
+        if line.status is not None:
+            state, state_no = _state(line)
+            for publisher in publishers:
+                publisher.announce(line.status, state, state_no)
+        await anyio.sleep(PULSE_S)
+
+
+def _state(line: Line) -> tuple[str, int]:
+    """OPC 40100's state for people and brokers: which part is in work is not told apart."""
+    status = line.status
+    if status is None or not status.recipe_ready:
+        return "Preoperational", 1
+    if status.error_code:
+        return "Error", 3
+    return ("Halted", 2) if line.halted else ("Ready", 6)
+
+
+def _metrics(line: Line) -> dict[str, float]:
+    return {"open_inspections": float(len(line.open)), "ledger_waiting": float(line.parts.ledger.waiting)}
+
+
+async def _signals(line: Line) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("stop_requested", signal=number.name)
+            line.post(Stop())
+
+
+async def _limit_stop(line: Line, timeout_s: float) -> None:
+    """Give open parts some time to finish after a stop, then settle them."""
+    while line.status is None or line.status.error_text != "the station is stopping":
+        await anyio.sleep(PULSE_S)
+    await anyio.sleep(timeout_s)
+    await line.settle_all(Reason.SHUTDOWN, "the station was stopped")

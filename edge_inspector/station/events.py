@@ -1,0 +1,144 @@
+"""What threads and tasks tell the line loop; handled one by one, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edge_inspector.datatypes import Batch, PreparePlan, Reason, Tensors
+from edge_inspector.interfaces import PlcLink, PlcRequest
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The name of one exposure: the camera and the number of the picture on its thread."""
+
+    camera: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Shot:
+    """The station asks a camera for the picture of part `seq`."""
+
+    seq: int
+    recipe: str
+    plan: PreparePlan
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prepared picture on its way through the model. Times are durations in ns; `queued_ns` is CLOCK_MONOTONIC."""
+
+    picture: Picture
+    recipe: str
+    batch: Batch
+    frame_id: int
+    prepare_ns: int
+    queued_ns: int
+
+
+@dataclass(frozen=True)
+class CameraUp:
+    camera: str
+
+
+@dataclass(frozen=True)
+class CameraDown:
+    camera: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A picture has arrived; `seq` is None when the camera triggered itself."""
+
+    picture: Picture
+    seq: int | None
+    recipe: str
+    arrival_ns: int
+
+
+@dataclass(frozen=True)
+class ViewFailed:
+    """There is no measured view for this picture; `seq` as in `Exposed`."""
+
+    picture: Picture
+    seq: int | None
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The model has answered."""
+
+    job: Job
+    tensors: Tensors
+    wait_ns: int
+    infer_ns: int
+
+
+@dataclass(frozen=True)
+class ModelsReady:
+    """Every recipe's model is loaded and warm."""
+
+
+@dataclass(frozen=True)
+class FromPlc:
+    link: PlcLink
+    request: PlcRequest
+
+
+@dataclass(frozen=True)
+class TimerTick:
+    """The period of a timer recipe is over."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    seq: int
+
+
+@dataclass(frozen=True)
+class PublisherHealth:
+    destination: str
+    connected: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Time has passed; `alive` says whether the whole verdict path has made progress."""
+
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Finish what is open, accept nothing more."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """A thread has ended by an exception that nobody expected."""
+
+    thread: str
+    error: BaseException
+
+
+LineEvent: TypeAlias = (
+    CameraUp
+    | CameraDown
+    | Exposed
+    | ViewFailed
+    | Inferred
+    | ModelsReady
+    | FromPlc
+    | TimerTick
+    | Deadline
+    | PublisherHealth
+    | Pulse
+    | Stop
+    | Died
+)

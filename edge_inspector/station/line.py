@@ -1,0 +1,458 @@
+"""The line loop: a part's way from its trigger to its verdict, one event after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from edge_inspector import pipeline
+from edge_inspector.datatypes import (
+    ERROR_CODE,
+    Detections,
+    Event,
+    MeasuredView,
+    Mode,
+    PreparePlan,
+    Reason,
+    Refusal,
+    Trigger,
+)
+from edge_inspector.errors import InferenceError, StorageError
+from edge_inspector.inspection import Inspection, Job
+from edge_inspector.interfaces import (
+    Alive,
+    ExposureDone,
+    LinkState,
+    PlcLink,
+    PlcMessage,
+    RefusedByLink,
+    ResultAcknowledged,
+    StationStatus,
+    TriggerAccepted,
+    TriggerRefused,
+    TriggerRequest,
+)
+from edge_inspector.plc.tags import MAX_TEXT
+from edge_inspector.station import commands
+from edge_inspector.station.attempts import Attempts
+from edge_inspector.station.camera_thread import CameraThread
+from edge_inspector.station.events import (
+    CameraDown,
+    CameraUp,
+    Deadline,
+    Died,
+    Exposed,
+    FromPlc,
+    Inferred,
+    LineEvent,
+    ModelsReady,
+    Picture,
+    PublisherHealth,
+    Pulse,
+    Shot,
+    Stop,
+    TimerTick,
+    ViewFailed,
+)
+from edge_inspector.station.parts import LoadedRecipe, Parts
+from edge_inspector.store.records import (
+    BookAcknowledged,
+    BookEvent,
+    BookLate,
+    BookRefusal,
+    BookResult,
+    BookTrigger,
+)
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Open:
+    """An inspection with what the line needs to follow it; `link` is None where the station numbers the parts."""
+
+    inspection: Inspection
+    recipe: LoadedRecipe
+    slot: int
+    timer: asyncio.TimerHandle
+    link: PlcLink | None
+    exposed_told: bool = False
+
+
+class Line:
+    """Owns every open inspection. All methods but `post` run on the event loop."""
+
+    def __init__(self, parts: Parts, next_seq: int, emit: Callable[[str, object], None]) -> None:
+        self.parts = parts
+        self.recipe = parts.recipes[parts.active_recipe]
+        self.mode = Mode.PRODUCTION
+        self.halted = False
+        self.recipe_error = ""
+        self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
+        self.open: dict[int, Open] = {}
+        self.cameras: Mapping[str, CameraThread] = {}
+        self.status: StationStatus | None = None
+        self._loop = asyncio.get_running_loop()
+        self._emit = emit
+        self._next_seq = next_seq
+        self._attempts = Attempts(parts.ledger.recent_attempts())
+        self._parts_of: dict[Picture, int] = {}
+        self._settled: dict[int, Inspection] = {}
+        self._exposing: dict[str, int] = {}
+        self._down: dict[str, str] = {name: "is being opened" for name in parts.cameras}
+        self._models_ready = False
+        self._publishers_down: set[str] = set()
+        self._stopping = False
+
+    def post(self, event: LineEvent) -> None:
+        """Hand an event to the loop; from any thread."""
+        self._loop.call_soon_threadsafe(self.events.put_nowait, event)
+
+    def free_running(self, camera: str) -> tuple[str, PreparePlan] | None:
+        """The recipe and plan for a picture of a camera that triggers itself; called on the camera's thread."""
+        recipe = self.recipe
+        plan = recipe.plans.get(camera) if recipe.settings.trigger == "line" else None
+        return None if plan is None else (recipe.name, plan)
+
+    async def run(self) -> None:
+        """Handle events until the station has stopped: nothing is open and nothing more is accepted."""
+        while not (self._stopping and not self.open):
+            await self.handle(await self.events.get())
+            await self._tell_status()
+
+    async def handle(self, event: LineEvent) -> None:
+        """One event. The branches stand in the order of a part's way."""
+        if isinstance(event, FromPlc):
+            await self._from_plc(event)
+        elif isinstance(event, TimerTick):
+            await self._timer_tick()
+        elif isinstance(event, Exposed):
+            await self._exposed(event)
+        elif isinstance(event, Inferred):
+            await self._inferred(event)
+        elif isinstance(event, ViewFailed):
+            await self._view_failed(event)
+        elif isinstance(event, Deadline):
+            await self._advance(event.seq, lambda i, now: i.on_deadline(now))
+        elif isinstance(event, Pulse):
+            if event.alive:
+                await self._tell_all(Alive())
+        elif isinstance(event, Died):
+            raise event.error
+        elif isinstance(event, Stop):
+            self._stopping = True
+        else:
+            await self._health(event)
+
+    # --- a part comes in ----------------------------------------------------------------------------------------------
+
+    async def _from_plc(self, event: FromPlc) -> None:
+        link, request = event.link, event.request
+        if isinstance(request, TriggerRequest):
+            await self._asked(link, request)
+        elif isinstance(request, RefusedByLink):
+            self._book_refusal(request.trigger_seq, request.part_id, request.reason, request.count)
+        elif isinstance(request, ResultAcknowledged):
+            self.parts.ledger.submit(BookAcknowledged(request.result_ids, self.parts.clock.utc()))
+        elif isinstance(request, LinkState):
+            log.info("plc_link", alive=request.alive, plc_boot_id=request.plc_boot_id)
+        else:
+            await link.tell(await commands.answer(self, request))
+
+    async def _asked(self, link: PlcLink, request: TriggerRequest) -> None:
+        reason = self._why_not(link, request)
+        if reason is not None:
+            self._book_refusal(request.trigger_seq, request.part_id, reason)
+            await link.tell(TriggerRefused(request.trigger_seq, reason))
+            return
+        seq = self._accept(request.trigger_seq, request.part_id, request.seen_ns, link, request.plc_boot_id)
+        self._shoot(seq)
+        await link.tell(TriggerAccepted(request.trigger_seq))
+
+    def _why_not(self, link: PlcLink, request: TriggerRequest) -> Reason | None:
+        if self.parts.local_master or self.recipe.settings.trigger != "plc":
+            return Reason.WRONG_MASTER
+        blocked = self._blocked()
+        if blocked is not None:
+            return blocked[0]
+        return Reason.OVERLOAD if self._occupied() else None
+
+    async def _timer_tick(self) -> None:
+        if self.recipe.settings.trigger != "timer":
+            return
+        blocked = self._blocked()
+        if blocked is not None or self._occupied():
+            self._book_refusal(0, "", blocked[0] if blocked is not None else Reason.OVERLOAD)
+            return
+        self._shoot(self._accept_own(self.parts.clock.monotonic_ns()))
+
+    def _accept_own(self, at_ns: int) -> int:
+        """A part that the station itself numbers."""
+        return self._accept(self._next_seq % 2**32, "", at_ns, None, 0)
+
+    def _accept(self, trigger_seq: int, part_id: str, at_ns: int, link: PlcLink | None, plc_boot_id: int) -> int:
+        """Write the part into the flight record, start its deadline, book it. Nothing is told before this."""
+        parts, recipe = self.parts, self.recipe
+        seq = self._next_seq
+        trigger = Trigger(
+            seq=seq,
+            result_id=f"{parts.identity.station}.{parts.ledger.book}.{seq}",
+            trigger_seq=trigger_seq,
+            part_id=part_id[:MAX_TEXT],
+            attempt=self._attempts.count(part_id),
+            mode=self.mode,
+            recipe=recipe.name,
+            recipe_no=recipe.settings.number,
+            boot_id=parts.identity.boot_id,
+            plc_boot_id=plc_boot_id,
+            accepted_ns=at_ns,
+            deadline_ns=at_ns + int(recipe.settings.deadline_ms * 1e6),
+            wall_utc=parts.clock.utc(),
+            clock_synced=parts.clock.synced(),
+        )
+        slot = parts.flight.trigger(trigger)
+        self._next_seq += 1
+        margin_ns = int(recipe.settings.output_margin_ms * 1e6)
+        job = Job(recipe.cameras, recipe.classes, recipe.thresholds, recipe.model_hash, margin_ns)
+        due_s = (trigger.deadline_ns - margin_ns - parts.clock.monotonic_ns()) / 1e9
+        timer = self._loop.call_later(max(0.0, due_s), self.events.put_nowait, Deadline(seq))
+        self.open[seq] = Open(Inspection(trigger, job), recipe, slot, timer, link)
+        parts.ledger.submit(BookTrigger(slot, trigger))
+        return seq
+
+    def _shoot(self, seq: int) -> None:
+        recipe = self.open[seq].recipe
+        for camera, plan in recipe.plans.items():
+            self._exposing[camera] = seq
+            self.cameras[camera].shoot(Shot(seq, recipe.name, plan))
+
+    def _book_refusal(self, trigger_seq: int, part_id: str, reason: Reason, count: int = 1) -> None:
+        parts = self.parts
+        wall = parts.clock.utc()
+        refusal = Refusal(trigger_seq, part_id[:MAX_TEXT], reason, wall, parts.identity.boot_id, count)
+        log.warning("trigger_refused", trigger_seq=trigger_seq, reason=reason.name.lower(), count=count)
+        try:
+            slot: int | None = parts.flight.refusal(refusal)
+        except StorageError:  # full: the refusal still goes to the ledger's queue
+            slot = None
+        parts.ledger.submit(BookRefusal(slot, refusal))
+        self._emit("refused", refusal)
+
+    # --- pictures and views -------------------------------------------------------------------------------------------
+
+    async def _exposed(self, event: Exposed) -> None:
+        seq = event.seq
+        if seq is None:
+            seq = await self._line_trigger(event)
+            if seq is None:
+                return
+        self._exposing.pop(event.picture.camera, None)
+        self._parts_of[event.picture] = seq
+        opened = self.open.get(seq)
+        if opened is None:
+            return
+        opened.inspection = opened.inspection.on_exposed(event.picture.camera)
+        if opened.inspection.all_exposed and not opened.exposed_told:
+            opened.exposed_told = True
+            await self._tell_all(ExposureDone(opened.inspection.trigger.trigger_seq))
+
+    async def _line_trigger(self, event: Exposed) -> int | None:
+        """A camera's own trigger is always accepted; when the station cannot inspect, it settles UNDEFINED."""
+        blocked = self._blocked()
+        try:
+            seq = self._accept_own(event.arrival_ns)
+        except StorageError as exc:
+            log.error("trigger_not_recorded", camera=event.picture.camera, error=str(exc))
+            self._book_refusal(0, "", Reason.STORAGE)
+            return None
+        self._parts_of[event.picture] = seq
+        if event.recipe != self.recipe.name:
+            blocked = (Reason.RECIPE, f"picture prepared for recipe {event.recipe}")
+        elif blocked is None and len(self.open) > self.parts.limits.max_open:
+            blocked = (Reason.OVERLOAD, f"more than {self.parts.limits.max_open} parts in work")
+        if blocked is not None:
+            reason, text = blocked
+            await self._advance(seq, lambda i, now: i.undefined(reason, text, now))
+        return seq
+
+    async def _inferred(self, event: Inferred) -> None:
+        """Decode, undo, NMS: the last steps of a view."""
+        job = event.job
+        seq = self._parts_of.pop(job.picture, None)
+        if seq is None:
+            return
+        inspection = self.open[seq].inspection if seq in self.open else self._settled.get(seq)
+        if inspection is None:
+            return
+        begun = self.parts.clock.monotonic_ns()
+        camera = job.picture.camera
+        failure, text = None, ""
+        try:
+            detections = pipeline.finish(event.tensors, job.batch, self.parts.recipes[job.recipe].reading)
+        except InferenceError as exc:
+            detections, failure, text = Detections.none(), Reason.INFERENCE, str(exc)
+        now = self.parts.clock.monotonic_ns()
+        arrived = job.queued_ns - job.prepare_ns
+        stages = {
+            "acquire": arrived - inspection.trigger.accepted_ns,
+            "prepare": job.prepare_ns,
+            "queue": event.wait_ns,
+            "infer": event.infer_ns,
+            "hop": begun - job.queued_ns - event.wait_ns - event.infer_ns,
+            "finish": now - begun,
+        }
+        view = MeasuredView(camera, detections, failure, text, job.frame_id, stages)
+        await self._advance(seq, lambda i, at: i.on_view(view, at))
+
+    async def _view_failed(self, event: ViewFailed) -> None:
+        camera = event.picture.camera
+        seq = event.seq if event.seq is not None else self._parts_of.get(event.picture)
+        self._parts_of.pop(event.picture, None)
+        if self._exposing.get(camera) == seq:
+            self._exposing.pop(camera, None)
+        if seq is None:  # a damaged picture of a camera that triggers itself: a part was there
+            exposed = Exposed(event.picture, None, self.recipe.name, self.parts.clock.monotonic_ns())
+            if self.recipe.settings.trigger != "line":
+                return
+            seq = await self._line_trigger(exposed)
+            if seq is None:
+                return
+        view = MeasuredView(camera, Detections.none(), event.reason, event.text)
+        log.warning("view_failed", camera=camera, reason=event.reason.name.lower(), error=event.text)
+        await self._advance(seq, lambda i, now: i.on_view(view, now))
+
+    # --- the verdict --------------------------------------------------------------------------------------------------
+
+    async def _advance(self, seq: int, step: Callable[[Inspection, int], Inspection]) -> None:
+        """Take one step of an inspection; when it settles, tell the PLC at once, then book it."""
+        now = self.parts.clock.monotonic_ns()
+        opened = self.open.get(seq)
+        if opened is None:
+            self._late(seq, step, now)
+            return
+        opened.inspection = step(opened.inspection, now)
+        result = opened.inspection.result
+        if result is None:
+            return
+        opened.timer.cancel()
+        del self.open[seq]
+        if any(owner == seq for owner in self._parts_of.values()) or seq in self._exposing.values():
+            self._settled[seq] = opened.inspection
+        self.parts.flight.verdict(opened.slot, result)
+        await self._tell_all(result)
+        self.parts.flight.told(opened.slot)
+        told_ns = self.parts.clock.monotonic_ns()
+        result = replace(result, stage_ns={**result.stage_ns, "tell": told_ns - now})
+        messages = tuple(m for publisher in self.parts.publishers for m in publisher.render(result))
+        self.parts.ledger.submit(BookResult(opened.slot, result, told=bool(self.parts.links), messages=messages))
+        self._emit("result", result)
+
+    def _late(self, seq: int, step: Callable[[Inspection, int], Inspection], now: int) -> None:
+        """A view of a part that is settled: booked as late, and it reaches nobody."""
+        settled = self._settled.get(seq)
+        if settled is None or settled.result is None:
+            return
+        after = step(settled, now)
+        if after.late == settled.late:
+            return
+        if any(owner == seq for owner in self._parts_of.values()):
+            self._settled[seq] = after
+        else:
+            del self._settled[seq]
+        late_ns = now - settled.result.settled_ns
+        log.warning("late_view", result_id=settled.result.result_id, late_ms=round(late_ns / 1e6, 1))
+        cameras = ",".join(settled.job.cameras)
+        self.parts.ledger.submit(BookLate(settled.result.result_id, cameras, late_ns, self.parts.clock.utc()))
+
+    async def settle_all(self, reason: Reason, text: str) -> None:
+        """Every open part becomes UNDEFINED, for an abort or at the end of the time for stopping."""
+        for seq in list(self.open):
+            await self._advance(seq, lambda i, now: i.undefined(reason, text, now))
+
+    async def _tell_all(self, message: PlcMessage) -> None:
+        for link in self.parts.links:
+            await link.tell(message)
+
+    # --- what the station is ------------------------------------------------------------------------------------------
+
+    async def _health(self, event: CameraUp | CameraDown | ModelsReady | PublisherHealth) -> None:
+        if isinstance(event, CameraUp):
+            self._down.pop(event.camera, None)
+        elif isinstance(event, CameraDown):
+            self._down[event.camera] = event.text
+            self._exposing.pop(event.camera, None)
+            for seq in list(self.open):
+                await self._advance(seq, lambda i, now: i.on_camera_lost(event.camera, now))
+            self.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
+        elif isinstance(event, ModelsReady):
+            gc.collect()
+            gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
+            self._models_ready = True
+            log.info("models_ready")
+        elif event.connected:
+            self._publishers_down.discard(event.destination)
+        else:
+            self._publishers_down.add(event.destination)
+
+    def event(self, severity: str, code: str, text: str) -> None:
+        """Book something that is not a part, and publish it."""
+        level = severity if severity in ("info", "warning", "alarm") else "warning"
+        record = Event(level, code, text, self.parts.clock.utc())  # type: ignore[arg-type]
+        messages = tuple(m for publisher in self.parts.publishers for m in publisher.render(record))
+        self.parts.ledger.submit(BookEvent(record, messages))
+
+    def _blocked(self) -> tuple[Reason, str] | None:
+        """Why no part can be inspected now, None = the station is fit."""
+        if self._stopping:
+            return Reason.STOPPING, "the station is stopping"
+        if self.halted:
+            return Reason.NOT_READY, "halted by command"
+        if not self._models_ready:
+            return Reason.NOT_READY, "the model is being loaded"
+        if self.recipe_error:
+            return Reason.RECIPE, self.recipe_error
+        for camera in self.recipe.cameras:
+            if camera in self._down:
+                return Reason.CAMERA, f"camera {camera}: {self._down[camera]}"
+        if self.parts.flight.full:
+            return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
+        return None
+
+    def _occupied(self) -> bool:
+        """Whether the next part must wait for a picture that is still being taken, or for room."""
+        busy = any(camera in self._exposing for camera in self.recipe.cameras)
+        return busy or len(self.open) >= self.parts.limits.max_open
+
+    def status_now(self) -> StationStatus:
+        """The station as PLC and broker should see it."""
+        blocked = self._blocked()
+        code, text = (0, "") if blocked is None else (ERROR_CODE.get(blocked[0], 0), blocked[1])
+        booking = self.parts.ledger.healthy
+        if not code and not booking:
+            code, text = ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
+        return StationStatus(
+            ready=blocked is None and not self._occupied(),
+            busy=bool(self.open),
+            acquiring=bool(self._exposing),
+            mode=self.mode,
+            recipe=self.recipe.name,
+            recipe_no=self.recipe.settings.number,
+            recipe_ready=self._models_ready and not self.recipe_error,
+            warning=bool(self._publishers_down) or not booking,
+            error_code=code,
+            error_text=text,
+            clock_synced=self.parts.clock.synced(),
+            queue_depth=len(self.open),
+        )
+
+    async def _tell_status(self) -> None:
+        status = self.status_now()
+        if status != self.status:
+            self.status = status
+            await self._tell_all(status)
+            self._emit("status", status)
+

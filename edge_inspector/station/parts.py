@@ -1,0 +1,58 @@
+"""What assembly hands to the station, built but not opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_inspector.datatypes import Identity, PreparePlan, ThresholdState
+from edge_inspector.interfaces import Backend, Camera, Clock, ModelFile, PlcLink, Publisher
+from edge_inspector.pipeline import Reading
+from edge_inspector.settings import Recipe
+from edge_inspector.store.flight import FlightRecord
+from edge_inspector.store.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe with all that its bundle and calibrations say; `plans` has one entry for each camera of it, in order."""
+
+    name: str
+    settings: Recipe
+    classes: tuple[str, ...]
+    thresholds: ThresholdState
+    model_hash: str
+    model_file: ModelFile
+    reading: Reading
+    plans: Mapping[str, PreparePlan]
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return tuple(self.plans)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the station's waits and queues; times in seconds."""
+
+    max_open: int
+    grab_timeout_s: float
+    stop_timeout_s: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One station, ready to be opened."""
+
+    identity: Identity
+    clock: Clock
+    limits: Limits
+    local_master: bool
+    active_recipe: str
+    recipes: Mapping[str, LoadedRecipe]
+    cameras: Mapping[str, Camera]
+    backend: Backend
+    links: Sequence[PlcLink]
+    publishers: Sequence[Publisher]
+    flight: FlightRecord
+    ledger: Ledger

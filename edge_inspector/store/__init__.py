@@ -1,0 +1,1 @@
+"""What the station keeps: the flight record in memory, the ledger on disk, pictures."""

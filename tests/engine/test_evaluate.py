@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
+from edge_inspector.engine.bundle import Bundle, load_bundle
+from edge_inspector.engine.evaluate import evaluate, wilson
+from edge_inspector.errors import BundleError, ConfigError
+
+BACKEND = OnnxRuntimeBackend(Config(warm_up_runs=1))
+SIDE = 32
+BOX = [8.0, 8.0, 8.0, 8.0]  # x, y, width, height, as COCO writes it
+
+
+def save_model(path: Path, rows: int = 6) -> str:
+    """A net with one anchor at BOX: its score for class a is the brightest pixel, for class b always 0.25."""
+    constants = {
+        "box": np.array([12, 12, 8, 8], np.float32).reshape(1, 4, 1),
+        "b": np.full((1, rows - 5, 1), 0.25, np.float32),
+        "shape": np.array([1, 1, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["brightest"], keepdims=0),
+        helper.make_node("Reshape", ["brightest", "shape"], ["a"]),
+        helper.make_node("Concat", ["box", "a", "b"], ["output0"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 1, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, rows, 1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def make_bundle(folder: Path, rows: int = 6) -> Bundle:
+    folder.mkdir()
+    (folder / "model.toml").write_text(f"""\
+schema = 1
+name = "brightest"
+version = "1.0.0"
+task = "detect"
+decoder = "yolo"
+classes = ["a", "b"]
+score_floor = 0.1
+nms_iou = 0.5
+licence = "Apache-2.0"
+sha256 = "{save_model(folder / "model.onnx", rows)}"
+description = "finds light"
+[input]
+width_px = {SIDE}
+height_px = {SIDE}
+color = "gray"
+scale = 0.00392156862745098
+mean = [0.0]
+std = [1.0]
+pad_value = 0
+[thresholds]
+a = 0.5
+b = 0.5
+""")
+    return load_bundle(folder)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_bundle(tmp_path / "bundle")
+
+
+class Pictures:
+    """Pictures of one brightness and their COCO file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.coco: dict = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}],
+        }
+
+    def add(self, brightness: int, *labels: tuple[str, list[float]]) -> Path:
+        number = len(self.coco["images"]) + 1
+        path = self.folder / f"{number}.png"
+        cv2.imwrite(str(path), np.full((SIDE, SIDE), brightness, np.uint8))
+        self.coco["images"].append({"id": number, "file_name": path.name, "height": SIDE, "width": SIDE})
+        ids = {category["name"]: category["id"] for category in self.coco["categories"]}
+        for name, bbox in labels:
+            label = {
+                "id": len(self.coco["annotations"]) + 1,
+                "image_id": number,
+                "category_id": ids[name],
+                "bbox": bbox,
+            }
+            self.coco["annotations"].append(label)
+        return path
+
+    def saved(self) -> Path:
+        path = self.folder / "coco.json"
+        path.write_text(json.dumps(self.coco))
+        return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    return Pictures(folder)
+
+
+def test_parts_and_boxes_are_counted_at_the_thresholds(bundle: Bundle, pictures: Pictures, capsys) -> None:
+    pictures.add(255, ("a", BOX))  # found
+    pictures.add(51, ("a", BOX))  # 0.2: below its threshold, an escape
+    pictures.add(204, ("a", [20.0, 20.0, 8.0, 8.0]))  # seen in the wrong place: no match, but a reject
+    pictures.add(153)  # 0.6 on a good part: overkill
+    pictures.add(0)  # good, and nothing seen
+    report = evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+    assert report.pictures == 5
+    assert (report.escapes.count, report.escapes.total) == (1, 3)
+    assert (report.overkill.count, report.overkill.total) == (1, 2)
+    boxes = report.boxes["0.5"]
+    assert (boxes.labelled, boxes.detected, boxes.matched) == (3, 3, 1)
+    assert boxes.recall == pytest.approx(1 / 3)
+    assert boxes.precision == pytest.approx(1 / 3)
+    assert report.classes[1].name == "b"
+    assert report.classes[1].boxes["0.5"].recall is None  # no label of b
+    assert report.classes[1].boxes["0.5"].precision is None  # 0.25 never reaches 0.5
+    assert capsys.readouterr() == ("", "")
+
+
+def test_average_precision_is_cocos(bundle: Bundle, pictures: Pictures) -> None:
+    """Worked by hand: a at 1.0 right, at 0.8 wrong, at 0.2 right: precision 1 up to recall 1/2, then 2/3."""
+    pictures.add(255, ("a", BOX))
+    pictures.add(204)
+    pictures.add(51, ("a", BOX))
+    report = evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+    by_hand = (51 * 1 + 50 * 2 / 3) / 101  # COCO reads the curve at recall 0, 0.01 .. 1
+    assert report.classes[0].ap50 == pytest.approx(by_hand)
+    assert report.classes[0].max_recall50 == 1.0
+    assert report.classes[1].ap50 is None
+    assert report.map50 == pytest.approx(by_hand)
+    assert report.map50_95 == pytest.approx(by_hand)  # the boxes fit exactly
+
+
+def test_categories_are_matched_by_name(bundle: Bundle, pictures: Pictures) -> None:
+    """b is category 1 in the file and class 1 in the bundle; a is category 2 and class 0."""
+    pictures.add(255, ("b", BOX))
+    report = evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+    assert report.classes[1].ap50 == pytest.approx(1.0)
+    assert report.classes[1].boxes["0.5"].labelled == 1
+    assert report.boxes["0.5"].matched == 0  # a is seen where b is labelled
+
+
+def test_a_small_shift_counts_at_the_lower_iou_only(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(255, ("a", [12.0, 8.0, 8.0, 8.0]))  # IoU 32 / 96 = 1/3
+    report = evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+    assert (report.boxes["0.5"].matched, report.boxes["0.3"].matched) == (0, 1)
+
+
+def test_one_detection_matches_one_label(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(255, ("a", BOX), ("a", [8.0, 8.0, 8.0, 7.0]))
+    report = evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+    assert (report.boxes["0.5"].labelled, report.boxes["0.5"].matched) == (2, 1)
+
+
+def test_extra_good_pictures_can_be_overkill_and_cost_precision(bundle: Bundle, pictures: Pictures, tmp_path) -> None:
+    pictures.add(204, ("a", BOX))
+    extra = tmp_path / "extra.png"
+    cv2.imwrite(str(extra), np.full((SIDE, SIDE, 3), 255, np.uint8))
+    coco = pictures.saved()
+    alone = evaluate(bundle, BACKEND, coco, pictures.folder)
+    report = evaluate(bundle, BACKEND, coco, pictures.folder, [extra])
+    assert (alone.classes[0].ap50, report.classes[0].ap50) == (pytest.approx(1.0), pytest.approx(0.5))
+    assert (report.overkill.count, report.overkill.total) == (1, 1)
+
+
+def test_nothing_detected_at_all_is_a_result(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(0, ("a", BOX))
+    report = evaluate(replace(bundle, score_floor=0.3), BACKEND, pictures.saved(), pictures.folder)
+    assert (report.map50, report.escapes.count) == (0.0, 1)
+
+
+def test_the_report_is_json_with_its_model(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(255, ("a", BOX))
+    written = json.loads(evaluate(bundle, BACKEND, pictures.saved(), pictures.folder).to_json())
+    assert written["model_hash"] == bundle.model_hash
+    assert written["classes"][0]["boxes"]["0.5"]["recall"] == 1.0
+    assert written["classes"][1]["ap50"] is None
+    assert set(written["ms_by_stage"]) == {"prepare", "model", "finish"}
+    assert written["ms_per_picture"] > 0
+
+
+def test_classes_that_are_not_the_bundles_are_listed(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(0)
+    pictures.coco["categories"][0]["name"] = "scratch"
+    with pytest.raises(ConfigError, match=r"categories a, scratch.*classes a, b"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+def test_missing_pictures_are_all_named(bundle: Bundle, pictures: Pictures) -> None:
+    gone = [pictures.add(0), pictures.add(0)]
+    pictures.add(0)
+    for path in gone:
+        path.unlink()
+    with pytest.raises(ConfigError, match=r"1\.png.*2\.png"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+@pytest.mark.parametrize("damage", ["text", "deep", "alpha", "other size"])
+def test_pictures_that_cannot_be_read_are_all_named(bundle: Bundle, pictures: Pictures, damage: str) -> None:
+    for path in (pictures.add(0), pictures.add(0)):
+        if damage == "text":
+            path.write_text("not a picture")
+        else:
+            shape = {"deep": (SIDE, SIDE), "alpha": (SIDE, SIDE, 4), "other size": (SIDE, 40)}[damage]
+            cv2.imwrite(str(path), np.zeros(shape, np.uint16 if damage == "deep" else np.uint8))
+    with pytest.raises(ConfigError, match=r"1\.png.*2\.png"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+def test_a_picture_is_either_listed_or_extra(bundle: Bundle, pictures: Pictures) -> None:
+    listed = pictures.add(0)
+    with pytest.raises(ConfigError, match=r"1\.png; name them in one"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder, [listed])
+
+
+@pytest.mark.parametrize("key", ["images", "categories", "annotations"])
+def test_a_file_that_is_not_coco_is_refused(bundle: Bundle, pictures: Pictures, key: str) -> None:
+    pictures.add(0)
+    del pictures.coco[key]
+    with pytest.raises(ConfigError, match=f"not a COCO detection file.*{key}"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+def test_labels_of_a_picture_that_is_not_listed_are_refused(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(0, ("a", BOX))
+    pictures.coco["annotations"][0]["image_id"] = 77
+    with pytest.raises(ConfigError, match="77"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+def test_crowds_are_refused(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(0, ("a", BOX))
+    pictures.coco["annotations"][0]["iscrowd"] = 1
+    with pytest.raises(ConfigError, match="crowd"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+def test_a_list_without_pictures_is_refused(bundle: Bundle, pictures: Pictures) -> None:
+    with pytest.raises(ConfigError, match="no picture"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
+def test_a_file_that_is_not_there_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.json"):
+        evaluate(bundle, BACKEND, tmp_path / "nowhere.json", tmp_path)
+
+
+def test_a_model_with_another_number_of_classes_is_refused(tmp_path: Path, pictures: Pictures) -> None:
+    pictures.add(0)
+    with pytest.raises(BundleError, match=r"\(1, 9, 1\).*2 classes"):
+        evaluate(make_bundle(tmp_path / "nine", rows=9), BACKEND, pictures.saved(), pictures.folder)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # Newcombe 1998, Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (20, 20, 0.8389, 1.0000),  # the mirror of 0 of 20
+    ],
+)
+def test_wilson_is_newcombes_method_3(successes: int, n: int, low: float, high: float) -> None:
+    assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_no_parts_say_nothing_about_the_share() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)

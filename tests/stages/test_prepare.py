@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_inspector.datatypes import Calibration, InputSpec, PreparePlan, Roi
+from edge_inspector.errors import FrameError
+from edge_inspector.stages.prepare import prepare, prepare_plain, undistort_pixels
+
+cv2.setNumThreads(1)
+
+GRAY = InputSpec(64, 64, "gray", 1.0, (0.0,), (1.0,), 114)
+RGB = InputSpec(64, 64, "rgb", 1.0, (0.0,) * 3, (1.0,) * 3, 114)
+BGR = replace(RGB, color="bgr")
+# barrel distortion: seen from the undistorted picture every pixel lies inside the camera's, so there is no border
+BARREL = Calibration((120, 160), (150.0, 150.0, 80.2, 59.1), (-0.25, 0.05, 0.001, -0.0005, 0.0))
+PINCUSHION = replace(BARREL, distortion=(0.4, 0.0, 0.0, 0.0, 0.0))
+
+
+def smooth(hw: tuple[int, int], channels: int = 1) -> np.ndarray:
+    """Slow waves: a picture on which any two good ways to resample agree."""
+    y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float64)
+    layers = [127 + 60 * np.sin(x / (hw[1] / 5) + c) + 60 * np.cos(y / (hw[0] / 4) - c) for c in range(channels)]
+    return np.stack(layers, axis=2).squeeze().round().astype(np.uint8)
+
+
+def test_a_picture_of_the_inputs_own_size_is_only_normalised() -> None:
+    spec = InputSpec(2, 3, "gray", 0.5, (10.0,), (4.0,), 0)
+    batch = prepare(np.array([[0, 20, 40], [60, 80, 255]], np.uint8), "Mono8", PreparePlan(spec))
+    assert batch.pixels.dtype == np.float32
+    assert batch.pixels.tolist() == [[[[-2.5, 0.0, 2.5], [5.0, 7.5, 29.375]]]]
+    assert batch.bounds == Roi(0, 0, 3, 2)
+    assert (batch.tiles[0].scale, batch.tiles[0].offset_x, batch.tiles[0].offset_y) == (1.0, 0.0, 0.0)
+
+
+def test_a_wide_picture_is_padded_above_and_below() -> None:
+    batch = prepare(np.full((32, 128), 200, np.uint8), "Mono8", PreparePlan(GRAY))
+    rows = batch.pixels[0, 0]
+    assert (rows[:24] == 114).all()
+    assert (rows[24:40] == 200).all()
+    assert (rows[40:] == 114).all()
+    assert batch.tiles[0].undo(np.array([[0, 24, 64, 40]], np.float32)).tolist() == [[0, 0, 128, 32]]
+
+
+def test_a_small_picture_is_enlarged() -> None:
+    batch = prepare(np.full((16, 32), 9, np.uint8), "Mono8", PreparePlan(GRAY))
+    assert (batch.pixels[0, 0, 16:48] == 9).all()
+    assert batch.tiles[0].scale == 2.0
+
+
+def test_boxes_of_a_roi_come_back_in_full_image_pixels() -> None:
+    picture = np.zeros((100, 200), np.uint8)
+    picture[30:62, 120:152] = 255
+    batch = prepare(picture, "Mono8", PreparePlan(GRAY, Roi(120, 30, 32, 32)))
+    assert (batch.pixels == 255).all()
+    assert batch.bounds == Roi(120, 30, 32, 32)
+    assert batch.tiles[0].undo(np.array([[0, 0, 64, 64]], np.float32)).tolist() == [[120, 30, 152, 62]]
+
+
+def test_shrinking_looks_at_every_pixel() -> None:
+    checkers = (np.indices((512, 512)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    assert np.unique(prepare(checkers, "Mono8", PreparePlan(GRAY)).pixels).tolist() == [100.0]
+    pinhole = Calibration((512, 512), (500.0, 500.0, 256.0, 256.0), (0.0,) * 5)
+    assert np.unique(prepare(checkers, "Mono8", PreparePlan(GRAY, None, pinhole)).pixels).tolist() == [100.0]
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "red_sites"),
+    [
+        ("BayerRG8", (0, 0)),  # first row R G, second row G B
+        ("BayerGR8", (0, 1)),
+        ("BayerGB8", (1, 0)),
+        ("BayerBG8", (1, 1)),
+    ],
+)
+def test_a_red_part_under_a_bayer_mosaic_is_red(pixel_format: str, red_sites: tuple[int, int]) -> None:
+    mosaic = np.zeros((64, 64), np.uint8)
+    mosaic[red_sites[0] :: 2, red_sites[1] :: 2] = 250
+    inner = (slice(8, -8), slice(8, -8))
+    red, green, blue = (plane[inner] for plane in prepare(mosaic, pixel_format, PreparePlan(RGB)).pixels[0])
+    assert (red == 250).all()
+    assert (green == 0).all()
+    assert (blue == 0).all()
+    assert (prepare(mosaic, pixel_format, PreparePlan(BGR)).pixels[0, 2][inner] == 250).all()
+    gray = prepare(mosaic, pixel_format, PreparePlan(GRAY)).pixels[0, 0][inner]
+    assert gray.mean() == pytest.approx(250 * 0.299, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "spec", "expected"),
+    [
+        ("BGR8", BGR, [10, 20, 200]),
+        ("BGR8", RGB, [200, 20, 10]),
+        ("RGB8", RGB, [10, 20, 200]),
+        ("RGB8", BGR, [200, 20, 10]),
+        ("BGR8", GRAY, [73]),  # 0.114*10 + 0.587*20 + 0.299*200 = 72.68
+        ("RGB8", GRAY, [38]),  # 0.299*10 + 0.587*20 + 0.114*200 = 37.53
+    ],
+)
+@pytest.mark.parametrize("way", [prepare, prepare_plain])
+def test_colours_reach_the_channel_that_the_model_expects(pixel_format, spec, expected, way) -> None:
+    picture = np.full((64, 64, 3), (10, 20, 200), np.uint8)
+    assert way(picture, pixel_format, PreparePlan(spec)).pixels[0, :, 5, 5].tolist() == expected
+
+
+def test_each_channel_has_its_own_mean_and_std() -> None:
+    spec = InputSpec(1, 1, "rgb", 1.0, (1.0, 2.0, 3.0), (1.0, 2.0, 4.0), 0)
+    assert prepare(np.full((1, 1), 11, np.uint8), "Mono8", PreparePlan(spec)).pixels.ravel().tolist() == [10, 4.5, 2]
+
+
+def test_mono12_keeps_its_eight_upper_bits() -> None:
+    picture = np.array([[0, 15, 16], [2047, 2048, 4095]], np.uint16)
+    spec = InputSpec(2, 3, "gray", 1.0, (0.0,), (1.0,), 0)
+    assert prepare(picture, "Mono12", PreparePlan(spec)).pixels.ravel().tolist() == [0, 0, 1, 127, 128, 255]
+
+
+def test_mono12_is_padded_with_the_same_gray() -> None:
+    batch = prepare(np.zeros((32, 64), np.uint16), "Mono12", PreparePlan(GRAY))
+    assert batch.pixels[0, 0, 0, 0] == 114
+
+
+def test_the_fused_map_leaves_room_outside_the_camera_at_the_pad_value() -> None:
+    picture = np.full((120, 160), 255, np.uint8)
+    batch = prepare(picture, "Mono8", PreparePlan(replace(GRAY, width_px=160, height_px=120), None, PINCUSHION))
+    assert batch.pixels[0, 0, 0, 0] == 114
+    assert batch.pixels[0, 0, 60, 80] == 255
+
+
+def test_with_a_calibration_nothing_outside_the_roi_is_seen() -> None:
+    plan = PreparePlan(GRAY, Roi(20, 50, 96, 24), BARREL)
+    batch = prepare(np.full((120, 160), 255, np.uint8), "Mono8", plan)
+    assert (batch.pixels[0, 0, :24] == 114).all()
+    assert (batch.pixels[0, 0, 24:40] == 255).all()
+    assert (batch.pixels[0, 0, 40:] == 114).all()
+
+
+PLANS = [
+    pytest.param(PreparePlan(replace(GRAY, width_px=160, height_px=120), None, BARREL), id="same size"),
+    pytest.param(PreparePlan(GRAY, None, BARREL), id="shrunk"),
+    pytest.param(PreparePlan(replace(GRAY, width_px=320, height_px=320), None, BARREL), id="enlarged"),
+    pytest.param(PreparePlan(replace(GRAY, width_px=33, height_px=31), None, BARREL), id="odd, halved once"),
+    pytest.param(PreparePlan(GRAY, Roi(11, 7, 101, 77), BARREL), id="roi"),
+    pytest.param(PreparePlan(GRAY, Roi(11, 7, 101, 77)), id="roi without calibration"),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("pixel_format", ["Mono8", "Mono12", "BGR8"])
+def test_the_fused_way_agrees_with_the_plain_chain_on_a_smooth_picture(plan: PreparePlan, pixel_format: str) -> None:
+    picture = smooth((120, 160), 3 if pixel_format == "BGR8" else 1)
+    if pixel_format == "Mono12":
+        picture = picture.astype(np.uint16) << 4
+    fused, plain = prepare(picture, pixel_format, plan), prepare_plain(picture, pixel_format, plan)
+    assert fused.tiles == plain.tiles
+    assert fused.bounds == plain.bounds
+    apart = np.abs(fused.pixels - plain.pixels)
+    assert apart.mean() < 0.6
+    assert np.percentile(apart, 99) <= 3
+
+
+def test_the_fused_way_at_the_cameras_own_size_is_cv2_undistort() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (120, 160), np.uint8)
+    batch = prepare(picture, "Mono8", PreparePlan(replace(GRAY, width_px=160, height_px=120), None, BARREL))
+    expected = undistort_pixels(picture, BARREL)
+    assert (batch.pixels[0, 0][2:-2, 2:-2] == expected[2:-2, 2:-2]).mean() > 0.99
+    assert expected.shape == picture.shape
+
+
+def test_a_dot_is_found_where_the_letterbox_says() -> None:
+    """Centre of gravity of a soft dot, through undistortion, ROI, scale and offset: half pixels would show."""
+    y, x = np.mgrid[:120, :160]
+    plan = PreparePlan(replace(GRAY, width_px=48, height_px=48, pad_value=0), Roi(20, 10, 90, 90), BARREL)
+    seen = np.array([[[85.0, 40.0]]])  # where the camera has it, in pixel centres
+    dot = (250 * np.exp(-((x - 85) ** 2 + (y - 40) ** 2) / 18)).astype(np.uint8)
+    fx, fy, cx, cy = BARREL.matrix
+    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    ((true_x, true_y),) = cv2.undistortPoints(seen, matrix, np.array(BARREL.distortion), P=matrix)[0] + 0.5
+    batch = prepare(dot, "Mono8", plan)
+    weight = batch.pixels[0, 0]
+    v, u = np.mgrid[:48, :48] + 0.5
+    found_x, found_y = (weight * u).sum() / weight.sum(), (weight * v).sum() / weight.sum()
+    box = batch.tiles[0].undo(np.array([[found_x, found_y, found_x, found_y]], np.float32))[0]
+    assert box[0] == pytest.approx(true_x, abs=0.1)
+    assert box[1] == pytest.approx(true_y, abs=0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    wh=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    at=st.tuples(st.integers(0, 50), st.integers(0, 50)),
+    side=st.sampled_from([32, 33, 64]),
+)
+def test_the_letterbox_undoes_itself_and_no_edge_is_off_by_more_than_half_an_input_pixel(wh, at, side) -> None:
+    spec = replace(GRAY, width_px=side, height_px=side)
+    roi = Roi(*at, *wh)
+    batch = prepare(np.full((350, 350), 200, np.uint8), "Mono8", PreparePlan(spec, roi))
+    (letterbox,) = batch.tiles
+    rows, columns = np.nonzero(batch.pixels[0, 0] == 200)
+    content = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
+    edges = np.array([roi.x, roi.y, roi.x + roi.width, roi.y + roi.height])
+    # a strip thinner than one input pixel still gets one
+    assert np.abs(letterbox.undo(content)[0] - edges).max() * letterbox.scale <= 0.5 + 1e-3
+    offset = np.array([letterbox.offset_x, letterbox.offset_y] * 2)
+    assert letterbox.undo((edges[None] * letterbox.scale + offset).astype(np.float32))[0] == pytest.approx(
+        edges, abs=1e-4 / letterbox.scale + 1e-3
+    )
+
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ballscrew" / "images"
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data/ballscrew is not there")
+@pytest.mark.parametrize("distortion", [None, (-0.28, 0.1, 0.0, 0.0, 0.0)])
+def test_the_fused_way_agrees_with_the_plain_chain_on_real_parts(distortion) -> None:
+    for path in sorted(REAL.iterdir())[::40]:
+        photo = cv2.imread(str(path))
+        height, width = photo.shape[:2]
+        pinhole = (float(width), float(width), width / 2, height / 2)
+        calibration = Calibration((height, width), pinhole, distortion) if distortion else None
+        plan = PreparePlan(replace(BGR, width_px=640, height_px=640), None, calibration)
+        apart = np.abs(prepare(photo, "BGR8", plan).pixels - prepare_plain(photo, "BGR8", plan).pixels)
+        assert apart.mean() < 1
+        assert np.percentile(apart, 99) <= 8
+
+
+@pytest.mark.parametrize(
+    ("pixels", "pixel_format", "plan", "said"),
+    [
+        (np.zeros((10, 10), np.uint8), "Mono8", PreparePlan(GRAY, None, BARREL), ["10x10", "160x120"]),
+        (np.zeros((10, 20), np.uint8), "Mono8", PreparePlan(GRAY, Roi(15, 0, 6, 5)), ["x=15", "20x10"]),
+        (np.zeros((10, 20), np.uint8), "Mono8", PreparePlan(GRAY, Roi(0, -1, 6, 5)), ["y=-1"]),
+        (np.zeros((10, 20), np.uint8), "Mono8", PreparePlan(GRAY, Roi(0, 0, 0, 5)), ["0x5"]),
+        (np.zeros((0, 20), np.uint8), "Mono8", PreparePlan(GRAY), ["empty", "(0, 20)"]),
+        (np.zeros((10, 20), np.uint16), "Mono8", PreparePlan(GRAY), ["Mono8", "uint16", "uint8"]),
+        (np.zeros((10, 20), np.uint8), "Mono12", PreparePlan(GRAY), ["Mono12", "uint8", "uint16"]),
+        (np.zeros((10, 20, 3), np.uint8), "Mono8", PreparePlan(GRAY), ["(10, 20, 3)", "height x width"]),
+        (np.zeros((10, 20), np.uint8), "BGR8", PreparePlan(RGB), ["(10, 20)", "x 3"]),
+        (np.zeros((10, 20, 4), np.uint8), "RGB8", PreparePlan(RGB), ["(10, 20, 4)"]),
+        (np.zeros((10, 20, 3), np.uint8), "BayerRG8", PreparePlan(RGB), ["BayerRG8"]),
+        (np.zeros((10, 20), np.uint8), "YUV", PreparePlan(RGB), ["'YUV'", "BayerRG8"]),
+        (np.full((10, 20), 4096, np.uint16), "Mono12", PreparePlan(GRAY), ["4096", "4095"]),
+    ],
+)
+@pytest.mark.parametrize("way", [prepare, prepare_plain])
+def test_a_picture_that_cannot_be_inspected_is_refused_by_name(pixels, pixel_format, plan, said, way) -> None:
+    with pytest.raises(FrameError) as caught:
+        way(pixels, pixel_format, plan)
+    assert all(word in str(caught.value) for word in said)
+
+
+def test_a_cameras_read_only_buffer_is_neither_written_nor_kept() -> None:
+    picture = np.full((64, 64), 7, np.uint8)
+    picture.flags.writeable = False
+    batch = prepare(picture, "Mono8", PreparePlan(GRAY))
+    assert not np.shares_memory(batch.pixels, picture)
+    assert (picture == 7).all()
+
+
+def test_the_fused_way_costs_less_than_half_of_the_plain_chain() -> None:
+    picture = smooth((1200, 1920))
+    calibration = Calibration((1200, 1920), (2000.0, 2000.0, 960.0, 600.0), (-0.2, 0.05, 0.0, 0.0, 0.0))
+    plan = PreparePlan(InputSpec(640, 640, "gray", 1 / 255, (0.0,), (1.0,), 114), None, calibration)
+
+    def best_s(way) -> float:
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            way(picture, "Mono8", plan)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    prepare(picture, "Mono8", plan)  # the map is made once
+    assert best_s(prepare) < 0.5 * best_s(prepare_plain)

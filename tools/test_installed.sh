@@ -1,0 +1,47 @@
+#!/bin/sh
+# Builds the wheel and tests it where the checkout cannot be imported: bare (core dependencies only), then on other Pythons.
+# usage: tools/test_installed.sh VENV     the environment that builds the wheel and whose Python runs it bare
+set -eu
+cd "$(dirname "$0")/.."
+
+root=$PWD
+main=$root/$1
+empty=$(mktemp -d)
+trap 'rm -rf "$empty"' EXIT
+
+rm -rf "$empty/dist"
+"$main/bin/python" -m build --wheel --no-isolation --outdir "$empty/dist" . >"$empty/build.log" || { cat "$empty/build.log"; exit 1; }
+wheel=$(ls "$empty"/dist/*.whl)
+echo "built $(basename "$wheel")"
+
+# The bare environment: what `pip install edge-inspector` gives, at the locked versions.
+version=$("$main/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+bare=$root/.venv-bare
+sed -n 's/^\([a-z0-9].*==[^ ]*\).*/\1/p' "requirements/py$version.txt" >"$empty/constraints.txt"
+"$main/bin/python" -m venv --clear "$bare"
+"$bare/bin/python" -m pip install -qq --only-binary :all: -c "$empty/constraints.txt" "$wheel"
+mkdir "$empty/work"
+cd "$empty/work"
+"$bare/bin/python" "$root/tools/import_all.py"
+"$bare/bin/edge-inspector" --version
+"$bare/bin/edge-inspector" --help >/dev/null
+"$bare/bin/edge-inspector" schema | "$bare/bin/python" -c 'import json, sys; json.load(sys.stdin)'
+echo "bare environment, Python $version: every module imports, the command line answers"
+
+tested=""
+for other in 3.10 3.12; do
+  python=$("$root/tools/find_python.sh" "$other")
+  if [ -z "$python" ]; then
+    echo "python$other not found: not tested"
+    continue
+  fi
+  tested="$tested $other"
+  venv=$root/.venv-$other
+  "$root/tools/venv.sh" "$venv" "$python" --no-project
+  "$venv/bin/python" -m pip install -qq --no-deps --force-reinstall "$wheel"
+  "$venv/bin/python" "$root/tools/import_all.py"
+  echo "installed wheel, Python $other:"
+  "$venv/bin/pytest" -c "$root/pyproject.toml" --rootdir "$root" -p no:cacheprovider -q \
+    -m "not system and not realdata and not heavy" "$root/tests"
+done
+[ -n "$tested" ] || echo "the installed wheel was run bare only: neither Python 3.10 nor 3.12 is on this machine"
