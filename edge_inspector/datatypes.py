@@ -177,7 +177,8 @@ class Letterbox:
     def undo(self, xyxy: Floats) -> Floats:
         """(n,4) boxes in model-input pixels -> (n,4) boxes in undistorted full-image pixels."""
         offset = np.array([self.offset_x, self.offset_y, self.offset_x, self.offset_y], np.float32)
-        return ((xyxy - offset) / np.float32(self.scale)).astype(np.float32)
+        undone: Floats = ((xyxy - offset) / np.float32(self.scale)).astype(np.float32)
+        return undone
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
@@ -62,6 +62,8 @@ class Model(Protocol):
     """A loaded network. All calls on the GPU thread; n is collected after n+1 is submitted, in two slots."""
 
     memory_bytes: int
+    output_shapes: Mapping[str, tuple[int, ...]]
+    """Of one batch, by output name."""
 
     def submit(self, batch: Batch, slot: int) -> Ticket:
         """Start; the batch may not change until it is collected. InferenceError when it does not fit the model."""
@@ -88,7 +90,6 @@ class ModelFile:
 
     onnx_path: str
     sha256: str
-    output_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 class Backend(Protocol):

@@ -6,7 +6,6 @@ It speaks MQTT 3.1.1 only and keeps nothing over a restart: a real site uses Mos
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
@@ -21,7 +20,7 @@ _POLL_S = 0.02
 
 def main(port: int) -> None:
     """Serve until SIGTERM or SIGINT. OutputError when the port is taken."""
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # it calls a client that just looks in an error
     asyncio.run(_serve(port))
 
 
@@ -58,8 +57,7 @@ async def _serve(port: int) -> None:
     try:
         await stop.wait()
     finally:
-        with contextlib.suppress(asyncio.CancelledError):
-            await broker.shutdown()
+        await broker.shutdown()
 
 
 if __name__ == "__main__":

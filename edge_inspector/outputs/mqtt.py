@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PORT, TLS_PORT = 1883, 8883  # IANA's
 LOOP_S = 0.25  # the longest wait in one call of paho's loop; it returns at once when something arrives
 _FAILURE = 0x80  # MQTT 5 reason codes from here on are failures
+_UNSPECIFIED = 0x80  # what paho says when the broker said nothing
 
 Topic = Annotated[str, StringConstraints(pattern=r"^[^/#+\x00]+(/[^/#+\x00]+)*$", max_length=400)]
 
@@ -337,7 +338,8 @@ class MqttPublisher:
         self._in_flight = min(self.config.in_flight, getattr(properties, "ReceiveMaximum", self.config.in_flight))
 
     def _on_disconnect(self, _client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._lost = self._lost or str(reason)
+        if not self._lost:
+            self._lost = "the connection broke" if reason.value == _UNSPECIFIED else str(reason)
 
     def _on_publish(self, _client: Client, _userdata: Any, mid: int, reason: Any, _properties: Any) -> None:
         self._unacknowledged.discard(mid)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edge_inspector.datatypes import (
     SEVERITY,
     Defect,
@@ -51,9 +53,9 @@ def judge(
 def defects_in(view: MeasuredView, classes: Sequence[str], thresholds: ThresholdState) -> tuple[Defect, ...]:
     """The detections of one view that reach the threshold of their class, strongest first."""
     found = view.detections
-    rows = [
-        i for i in range(len(found)) if found.confidence[i] >= thresholds.by_class[found.class_id[i]]
-    ]
+    # In float32, as the model gives it: 0.35 as a float32 is less than 0.35.
+    limits = np.array(thresholds.by_class, np.float32)[found.class_id]
+    rows = np.flatnonzero(found.confidence >= limits).tolist()
     rows.sort(key=lambda i: -float(found.confidence[i]))
     return tuple(
         Defect(

@@ -83,6 +83,7 @@ class GpuThread:
                 closing.callback(model.close)
                 loaded[key] = model
                 log.info("model_loaded", recipe=recipe.name, memory_mb=round(model.memory_bytes / 1e6, 1))
+            recipe.reading.decoder.check(loaded[key].output_shapes, recipe.reading.classes)
             models[recipe.name] = loaded[key]
         return models
 
