@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,27 +10,36 @@ from typing import Any
 
 from edge_inspector import __version__, config, plugins
 from edge_inspector.calibration.file import load_calibration
-from edge_inspector.config import Problem, StationConfig, StationFileError
+from edge_inspector.config import Draft, Problem, StationConfig, StationFileError, dotted
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi
-from edge_inspector.engine.bundle import Bundle, find_bundle, load_bundle
+from edge_inspector.engine.bundle import Bundle, DamagedBundleError, find_bundle, load_bundle
 from edge_inspector.errors import ConfigError
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import Camera
 from edge_inspector.pipeline import Reading
-from edge_inspector.settings import Recipe
+from edge_inspector.settings import CameraConfig, Recipe, Settings
 from edge_inspector.stages import thresholds
 from edge_inspector.station.parts import Limits, LoadedRecipe, Parts
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
 
 
+_SOCKET_PATH_MAX = 107
+"""Bytes that sockaddr_un has for a path (unix(7))."""
+
+
 def assemble(path: Path) -> tuple[Parts, Control]:
-    """Build everything that the station file names. StationFileError lists every problem at once."""
-    settings = config.load(path)
-    cameras = {name: plugins.load("camera", camera.type)(name, camera) for name, camera in settings.cameras.items()}
-    recipes, problems = _recipes(path, settings, cameras)
-    if problems:
+    """Build everything that the station file names. StationFileError lists every problem at once.
+
+    That is, those of the file itself and those of the bundles, calibrations and credentials that it names.
+    """
+    draft = config.draft(path)
+    cameras = {name: plugins.load("camera", camera.type)(name, camera) for name, camera in draft.cameras.items()}
+    recipes, problems = _recipes(path, draft, cameras)
+    problems = [*draft.problems, *problems, *_missing_files(path, draft), *_long_paths(path, draft)]
+    settings = draft.station
+    if settings is None or problems:
         raise StationFileError(problems)
     station = settings.station
     clock = SystemClock()
@@ -60,28 +70,66 @@ def check(path: Path) -> StationConfig:
     return config.load(path)
 
 
-def _recipes(
-    path: Path, settings: StationConfig, cameras: Mapping[str, Camera]
-) -> tuple[dict[str, LoadedRecipe], list[Problem]]:
+def _recipes(path: Path, draft: Draft, cameras: Mapping[str, Camera]) -> tuple[dict[str, LoadedRecipe], list[Problem]]:
+    calibrations, problems = _calibrations(path, draft.cameras)
+    loaded: dict[str, LoadedRecipe] = {}
+    for name, recipe in draft.recipes.items():
+        key = dotted(["recipes", name])
+        bundle = None
+        try:
+            bundle = load_bundle(find_bundle(recipe.bundle, path.resolve().parent))
+        except (ConfigError, OSError) as exc:
+            lines = exc.problems if isinstance(exc, DamagedBundleError) else (str(exc),)
+            problems += [Problem(path, f"{key}.bundle", repr(str(recipe.bundle)), line) for line in lines]
+        found = list(_recipe_problems(path, key, recipe, bundle, cameras, calibrations))
+        problems += found
+        if draft.station is not None and bundle is not None and not problems:
+            loaded[name] = _loaded(name, recipe, bundle, calibrations)
+    return loaded, problems
+
+
+def _calibrations(
+    path: Path, cameras: Mapping[str, CameraConfig]
+) -> tuple[dict[str, Calibration | None], list[Problem]]:
     problems: list[Problem] = []
     calibrations: dict[str, Calibration | None] = {}
-    for name, camera in settings.cameras.items():
+    for name, camera in cameras.items():
         try:
             calibrations[name] = None if camera.calibration is None else load_calibration(camera.calibration)
         except ConfigError as exc:
-            problems += [Problem(path, f"cameras.{name}.calibration", repr(str(camera.calibration)), str(exc))]
-    loaded: dict[str, LoadedRecipe] = {}
-    for name, recipe in settings.recipes.items():
-        try:
-            bundle = load_bundle(find_bundle(recipe.bundle, path.resolve().parent))
-        except ConfigError as exc:
-            problems.append(Problem(path, f"recipes.{name}.bundle", repr(str(recipe.bundle)), str(exc)))
-            bundle = None
-        found = list(_recipe_problems(path, f"recipes.{name}", recipe, bundle, cameras, calibrations))
-        problems += found
-        if bundle is not None and not found:
-            loaded[name] = _loaded(name, recipe, bundle, calibrations)
-    return loaded, problems
+            key, value = dotted(["cameras", name, "calibration"]), repr(str(camera.calibration))
+            problems += [Problem(path, key, value, line) for line in str(exc).splitlines()]
+    return calibrations, problems
+
+
+def _missing_files(path: Path, draft: Draft) -> Iterator[Problem]:
+    """Credentials and certificates: a key of a link or publisher that ends in `_file` names a file that must exist."""
+    for kind, tables in (("plc", draft.plc), ("publishers", draft.publishers)):
+        for name, table in tables.items():
+            for key, file in _files(table):
+                if not os.path.isfile(file):
+                    expected = "is not a file, or lies where this user may not look; relative to the station file"
+                    yield Problem(path, dotted([kind, name, *key]), repr(str(file)), expected)
+
+
+def _files(settings: Settings) -> Iterator[tuple[tuple[str, ...], Path]]:
+    for name, value in settings:
+        if isinstance(value, Settings):
+            yield from (((name, *key), file) for key, file in _files(value))
+        elif isinstance(value, Path) and name.endswith("_file"):
+            yield (name,), value
+
+
+def _long_paths(path: Path, draft: Draft) -> Iterator[Problem]:
+    if draft.station is None:
+        return
+    socket = draft.station.station.runtime / "control.sock"
+    length = len(os.fsencode(socket))
+    if length > _SOCKET_PATH_MAX:
+        expected = (
+            f"the control socket's path has {length} bytes, expected at most {_SOCKET_PATH_MAX}: a shorter folder"
+        )
+        yield Problem(path, "station.runtime_dir", repr(str(socket.parent)), expected)
 
 
 def _recipe_problems(
@@ -93,16 +141,12 @@ def _recipe_problems(
     calibrations: Mapping[str, Calibration | None],
 ) -> Iterator[Problem]:
     """What a recipe says against its bundle, its cameras and their calibrations."""
-    for name, value in recipe.thresholds.items() if bundle is not None else ():
-        assert bundle is not None
-        if name not in bundle.classes:
-            expected = f"is not a class of the bundle; its classes are {', '.join(bundle.classes)}"
-            yield Problem(path, f"{key}.thresholds.{name}", f"{value:g}", expected)
-        elif value < bundle.score_floor:
-            expected = f"expected at least the bundle's score_floor ({bundle.score_floor:g}): below it nothing is seen"
-            yield Problem(path, f"{key}.thresholds.{name}", f"{value:g}", expected)
+    if bundle is not None:
+        yield from _threshold_problems(path, f"{key}.thresholds", recipe, bundle)
     by_itself = recipe.trigger == "line"
     for i, view in enumerate(recipe.views):
+        if view.camera not in cameras:
+            continue  # told already: the camera is unknown, or something is wrong in its table
         camera: Any = cameras[view.camera]
         if camera.software_triggered == by_itself:
             expected = (
@@ -122,9 +166,18 @@ def _recipe_problems(
         yield Problem(path, f"{key}.views", str(len(recipe.views)), expected)
 
 
-def _loaded(
-    name: str, recipe: Recipe, bundle: Bundle, calibrations: Mapping[str, Calibration | None]
-) -> LoadedRecipe:
+def _threshold_problems(path: Path, key: str, recipe: Recipe, bundle: Bundle) -> Iterator[Problem]:
+    for name, threshold in recipe.thresholds.items():
+        if name not in bundle.classes:
+            expected = f"is not a class of the bundle; its classes are {', '.join(bundle.classes)}"
+        elif threshold < bundle.score_floor:
+            expected = f"expected at least the bundle's score_floor ({bundle.score_floor:g}): below it nothing is seen"
+        else:
+            continue
+        yield Problem(path, f"{key}.{dotted([name])}", f"{threshold:g}", expected)
+
+
+def _loaded(name: str, recipe: Recipe, bundle: Bundle, calibrations: Mapping[str, Calibration | None]) -> LoadedRecipe:
     decoder_config = plugins.config_model("decoder", bundle.decoder)(type=bundle.decoder)
     decoder = plugins.load("decoder", bundle.decoder)(decoder_config)
     plans = {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 from edge_inspector import plugins
 from edge_inspector.errors import ConfigError
@@ -30,14 +33,14 @@ class AnyPlugin:
     kind: plugins.Kind
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        models = [plugins.config_model(self.kind, name) for name in sorted(plugins.names(self.kind))]
-        if len(models) == 1:
-            return handler.generate_schema(models[0])
-        return handler.generate_schema(Annotated[Union[tuple(models)], Field(discriminator="type")])
+        names = sorted(plugins.names(self.kind))
+        models = {name: handler.generate_schema(plugins.config_model(self.kind, name)) for name in names}
+        return core_schema.tagged_union_schema(models, "type")
 
 
-def _state_dir() -> Path:
-    return Path(os.environ.get("STATE_DIRECTORY", "state"))
+def _state_dir() -> str:
+    """Text, as in the file: the default is checked as what is written there."""
+    return os.environ.get("STATE_DIRECTORY", "state")
 
 
 class StationSettings(Settings):
@@ -49,7 +52,8 @@ class StationSettings(Settings):
         "plc", description="Who triggers, selects recipes and commands; the other is refused."
     )
     state_dir: LocalPath = Field(
-        default_factory=_state_dir, description="Ledger and other things that must survive; systemd's StateDirectory."
+        default_factory=_state_dir,
+        description="Ledger and other things that must survive; systemd's StateDirectory.",
     )
     runtime_dir: LocalPath | None = Field(
         None,
@@ -73,17 +77,23 @@ class LogSettings(Settings):
     json_lines: bool | None = Field(None, description="JSON lines; default: unless standard error is a terminal.")
 
 
+AnyCamera = Annotated[CameraConfig, AnyPlugin("camera")]
+AnyBackend = Annotated[PluginConfig, AnyPlugin("backend")]
+AnyPlc = Annotated[PluginConfig, AnyPlugin("plc")]
+AnyPublisher = Annotated[PluginConfig, AnyPlugin("publisher")]
+
+
 class StationConfig(Settings):
     """The station file."""
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this file's layout.")
     station: StationSettings
-    cameras: dict[Name, Annotated[CameraConfig, AnyPlugin("camera")]] = Field(min_length=1, max_length=16)
-    backend: Annotated[PluginConfig, AnyPlugin("backend")]
+    cameras: dict[Name, AnyCamera] = Field(min_length=1, max_length=16)
+    backend: AnyBackend
     recipes: dict[Name, Recipe] = Field(min_length=1)
-    plc: dict[Name, Annotated[PluginConfig, AnyPlugin("plc")]] = Field(default_factory=dict)
-    publishers: dict[Name, Annotated[PluginConfig, AnyPlugin("publisher")]] = Field(default_factory=dict)
-    log: LogSettings = LogSettings()
+    plc: dict[Name, AnyPlc] = Field(default_factory=dict)
+    publishers: dict[Name, AnyPublisher] = Field(default_factory=dict)
+    log: LogSettings = Field(default_factory=lambda: LogSettings.model_validate({}))
 
 
 @dataclass(frozen=True)
@@ -108,108 +118,245 @@ class StationFileError(ConfigError):
         self.problems = problems
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A station file as far as it is right: `station` is None when anything is wrong with the file itself.
+
+    The tables hold what is right in itself, so that one bad key does not hide what is wrong elsewhere.
+    """
+
+    station: StationConfig | None
+    problems: tuple[Problem, ...]
+    cameras: Mapping[str, CameraConfig] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    plc: Mapping[str, PluginConfig] = field(default_factory=dict)
+    publishers: Mapping[str, PluginConfig] = field(default_factory=dict)
+
+
 def load(path: Path) -> StationConfig:
     """Read and check one station file. StationFileError lists every problem of the file itself.
 
-    What lies outside of it (bundles, calibrations) is checked by assembly.
+    What lies outside of it (bundles, calibrations, certificates) is checked by assembly.
     """
+    read = draft(path)
+    if read.station is None:
+        raise StationFileError(list(read.problems))
+    return read.station
+
+
+def draft(path: Path) -> Draft:
+    """Read one station file as far as possible. StationFileError when it is no TOML at all."""
     raw = _parse(path)
     context = {"base": path.resolve().parent}
+    problems = {problem.key: problem for problem in _strange_values(path, raw)}
+    station = None
     try:
-        config = TypeAdapter(StationConfig).validate_python(raw, context=context)
+        station = _validated(StationConfig, raw, context)
     except pydantic.ValidationError as exc:
-        problems = [_problem(path, error) for error in exc.errors()]
-        raise StationFileError([*problems, *_crossed(path, raw, _valid_recipes(raw, context))]) from exc
-    problems = list(_crossed(path, raw, config.recipes))
-    if problems:
-        raise StationFileError(problems)
-    return config
+        found = exc.errors(include_url=False)
+        problems |= {p.key: p for p in (_problem(path, error) for error in found if not _follows(error))}
+    tables = {
+        name: _valid(raw.get(name), model, context)
+        for name, model in {"cameras": AnyCamera, "recipes": Recipe, "plc": AnyPlc, "publishers": AnyPublisher}.items()
+    }
+    for problem in [*_crossed(path, raw, tables["recipes"]), *_twice(path, tables)]:
+        problems.setdefault(problem.key, problem)
+    return Draft(station=None if problems else station, problems=tuple(problems.values()), **tables)
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the station file, every installed plugin included."""
-    return TypeAdapter(StationConfig).json_schema()
+    schema = TypeAdapter(StationConfig).json_schema()
+    for model in schema["$defs"].values():
+        if "const" in model["properties"].get("type", {}):  # a plugin's `type` is asked for, whatever its default
+            model["required"] = sorted({*model.get("required", ()), "type"})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+_DEEPEST = 16
+"""No key of ours lies deeper than 6 tables; what does would only exhaust the stack."""
+_INTEGERS = range(-(2**63), 2**63)
+"""TOML's; Python's own have no end and cannot always be printed."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_NAME_PATTERN = Name.__metadata__[0].pattern  # type: ignore[attr-defined]
+_KINDS: Mapping[str, plugins.Kind] = {
+    "cameras": "camera",
+    "backend": "backend",
+    "plc": "plc",
+    "publishers": "publisher",
+}
+_ONE_EACH: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "cameras": (("serial",), ("user_name",), ("ip",)),
+    "plc": (("host", "port"),),
+    "publishers": (("host", "port", "client_id"),),
+}
+"""What two tables of the same type may not have in common: it names the same device, port or session."""
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         what = "no such file; give the path of a station file, or begin with deploy/examples/station.toml"
     except IsADirectoryError:
         what = "is a folder; give the path of a station file"
     except PermissionError:
         what = "may not be read by this user"
+    except OSError as exc:
+        what = f"cannot be read: {exc.strerror}"
     except UnicodeDecodeError as exc:
         what = f"is not UTF-8 text (byte {exc.start}); expected a TOML file"
-    except tomllib.TOMLDecodeError as exc:
-        what = f"is not TOML: {exc}"
+    except ValueError as exc:  # TOMLDecodeError is one; a number of more than 4300 digits is another
+        what = f"is not TOML: {_CONTROL.sub(' ', str(exc))}"
+    except RecursionError:
+        what = f"is nested too deeply; expected at most {_DEEPEST} tables and arrays in each other"
+    else:
+        problems = [_value_problem(path, *leaf, strange) for leaf in _leaves(raw) if (strange := _unusable(*leaf))]
+        if problems:
+            raise StationFileError(problems)
+        return raw
     raise StationFileError([Problem(path, "", "", what)])
 
 
-def _problem(path: Path, error: Any) -> Problem:
-    location = [str(part) for part in error["loc"]]
-    # pydantic puts the union's tag into the location ("cameras.top.basler.serial"): the user's file has no such key.
-    if len(location) > 2 and location[0] in ("cameras", "plc", "publishers") and location[2] in _tags():
-        del location[2]
-    if len(location) > 1 and location[0] == "backend" and location[1] in _tags():
-        del location[1]
-    expected = {
-        "missing": "is missing: this key is required",
-        "extra_forbidden": "is not a known key; see `edge-inspector schema`",
-        "union_tag_not_found": "has no type; known types are in `edge-inspector devices`",
-    }.get(error["type"], _sentence(error["msg"]))
-    value = error.get("input")
-    shown = "" if error["type"] == "missing" or isinstance(value, dict) else repr(value)
-    return Problem(path, ".".join(location), shown if len(shown) <= 80 else shown[:77] + "...", expected)
+def _leaves(raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value with its key; without recursion, and no deeper than what is deep enough to be refused."""
+    open_: list[tuple[tuple[str, ...], Any]] = [((), raw)]
+    while open_:
+        key, value = open_.pop()
+        children: Any = ()
+        if isinstance(value, dict):
+            children = value.items()
+        elif isinstance(value, list):
+            children = enumerate(value)
+        if len(key) > _DEEPEST or not isinstance(value, dict | list):
+            yield key, value
+        else:
+            open_ += reversed([((*key, str(name)), child) for name, child in children])
 
 
-def _tags() -> set[str]:
-    kinds: tuple[plugins.Kind, ...] = ("camera", "backend", "plc", "publisher")
-    return {name for kind in kinds for name in plugins.names(kind)}
+def _unusable(key: tuple[str, ...], value: object) -> str:
+    """Why a value cannot even be handed to validation, empty = it can."""
+    if len(key) > _DEEPEST:
+        return f"is nested too deeply; expected at most {_DEEPEST} tables and arrays in each other"
+    if isinstance(value, int) and value not in _INTEGERS:
+        return "expected an integer of 64 bits"
+    if isinstance(value, str) and value.startswith("~"):
+        try:
+            Path(value).expanduser()
+        except RuntimeError:
+            return "begins with the home folder of a user whom this machine does not have"
+    return ""
 
 
-def _sentence(message: str) -> str:
-    return message[:1].lower() + message[1:]
+def _strange_values(path: Path, raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """What TOML allows and no key of a station file can mean."""
+    for key, value in _leaves(raw):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield _value_problem(path, key, value, "expected a finite number")
+        elif isinstance(value, str) and _CONTROL.search(value):
+            yield _value_problem(path, key, value, "expected text without control characters")
 
 
-def _valid_recipes(raw: Mapping[str, Any], context: dict[str, Any]) -> dict[str, Recipe]:
-    """The recipes that are right in themselves, so that one bad key does not hide what is wrong elsewhere."""
-    tables = raw.get("recipes")
-    valid: dict[str, Recipe] = {}
+def _value_problem(path: Path, key: tuple[str, ...], value: object, expected: str) -> Problem:
+    return Problem(path, dotted(key[: _DEEPEST + 1]), _shown(value), expected)
+
+
+def _validated(model: Any, table: object, context: dict[str, Any]) -> Any:
+    """As JSON, and strictly: what the JSON Schema calls a string is not also taken for a number."""
+    return TypeAdapter(model).validate_json(json.dumps(table, default=str), strict=True, context=context)
+
+
+def _valid(tables: object, model: Any, context: dict[str, Any]) -> dict[str, Any]:
+    """The tables that are right in themselves."""
+    valid = {}
     for name, table in tables.items() if isinstance(tables, dict) else ():
         try:
-            valid[name] = TypeAdapter(Recipe).validate_python(table, context=context)
+            valid[name] = _validated(model, table, context)
         except pydantic.ValidationError:
             continue
     return valid
 
 
+def _follows(error: Any) -> bool:
+    """Whether an error is only the consequence of others: "no entries", because each of them is wrong."""
+    return error["type"] == "too_short" and bool(error["input"])
+
+
+def _problem(path: Path, error: Any) -> Problem:
+    location = [str(part) for part in error["loc"]]
+    kind, detail, value = error["type"], error.get("ctx", {}), error.get("input")
+    # pydantic puts the plugin's type into the location ("cameras.top.basler.serial"): the user's file has no such key.
+    depth = 1 if location[0] == "backend" else 2
+    if location[0] in _KINDS and location[depth:] and location[depth] != "[key]":
+        del location[depth]
+    if location[-1] == "[key]":
+        location.pop()
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        location.append("type")
+        value = detail.get("tag")
+    known = ", ".join(sorted(plugins.names(_KINDS[location[0]]))) if location[0] in _KINDS else ""
+    if kind == "string_pattern_mismatch" and detail["pattern"] == _NAME_PATTERN:
+        kind = "name"
+    expected = {
+        "missing": "is missing: this key is required",
+        "extra_forbidden": "is not a known key; see `edge-inspector schema`",
+        "union_tag_not_found": f"is missing; expected one of {known}",
+        "union_tag_invalid": f"expected one of {known}",
+        "name": "expected a name: at most 63 letters without accents, digits, - and _, a letter or digit first",
+        "too_short": f"expected at least {detail.get('min_length')}",
+        "too_long": f"expected at most {detail.get('max_length')}",
+        "dict_type": "expected a table",
+        "model_type": "expected a table",
+        "tuple_type": "expected an array",
+    }.get(kind, _sentence(error["msg"]))
+    return Problem(path, dotted(location), "" if kind == "missing" else _shown(value), expected)
+
+
+def dotted(key: tuple[str, ...] | list[str]) -> str:
+    """A key as TOML writes it, on one line: what is not a bare key stands in quotes."""
+    return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part, ensure_ascii=False) for part in key)
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, dict):
+        return ""
+    shown = "an integer too large to print" if isinstance(value, int) and value not in _INTEGERS else repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _sentence(message: str) -> str:
+    for prefix, ours in (("Value error, ", ""), ("Input should be ", "expected ")):
+        if message.startswith(prefix):
+            return ours + message.removeprefix(prefix)
+    return message[:1].lower() + message[1:]
+
+
 def _crossed(path: Path, raw: Mapping[str, Any], recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
     """What one key says against another."""
-    cameras = raw.get("cameras")
-    known = sorted(cameras) if isinstance(cameras, dict) else []
-    station = raw.get("station")
+    cameras, links, station, tables = (raw.get(name) for name in ("cameras", "plc", "station", "recipes"))
+    known = _names(cameras)
     wanted = station.get("recipe") if isinstance(station, dict) else None
-    tables = raw.get("recipes")
-    names = sorted(tables) if isinstance(tables, dict) else []
-    if isinstance(wanted, str) and wanted not in names:
-        yield Problem(path, "station.recipe", repr(wanted), f"expected the name of a recipe: {', '.join(names) or 'none'}")
+    if isinstance(wanted, str) and wanted not in (tables if isinstance(tables, dict) else ()):
+        yield Problem(path, "station.recipe", _shown(wanted), f"expected the name of a recipe: {_names(tables)}")
     numbers: dict[int, str] = {}
     for name, recipe in recipes.items():
-        key = f"recipes.{name}"
+        key = dotted(["recipes", name])
         if recipe.number in numbers:
             other = numbers[recipe.number]
             yield Problem(path, f"{key}.number", str(recipe.number), f"is already the number of recipe {other!r}")
         numbers.setdefault(recipe.number, name)
         seen: set[str] = set()
         for i, view in enumerate(recipe.views):
-            if view.camera not in known:
-                expected = f"expected one of the cameras: {', '.join(known) or 'none'}"
+            if view.camera not in (cameras if isinstance(cameras, dict) else ()):
+                expected = f"expected one of the cameras: {known}"
                 yield Problem(path, f"{key}.views.{i}.camera", repr(view.camera), expected)
             if view.camera in seen:
                 yield Problem(path, f"{key}.views.{i}.camera", repr(view.camera), "a camera gives one view of a part")
             seen.add(view.camera)
+        if recipe.trigger == "plc" and not links:
+            expected = "needs a PLC that triggers: add a table [plc.NAME], or trigger by 'line' or 'timer'"
+            yield Problem(path, f"{key}.trigger", "'plc'", expected)
         if recipe.trigger == "timer" and recipe.period_s is None:
             yield Problem(path, f"{key}.period_s", "", "is missing: trigger = 'timer' needs the seconds between parts")
         if recipe.trigger != "timer" and recipe.period_s is not None:
@@ -217,3 +364,25 @@ def _crossed(path: Path, raw: Mapping[str, Any], recipes: Mapping[str, Recipe]) 
         if recipe.output_margin_ms >= recipe.deadline_ms:
             expected = f"expected less than deadline_ms ({recipe.deadline_ms:g}): otherwise no part can be OK"
             yield Problem(path, f"{key}.output_margin_ms", f"{recipe.output_margin_ms:g}", expected)
+
+
+def _names(tables: object) -> str:
+    return ", ".join(dotted([name]) for name in sorted(tables)) if isinstance(tables, dict) and tables else "none"
+
+
+def _twice(path: Path, tables: Mapping[str, Mapping[str, PluginConfig]]) -> Iterator[Problem]:
+    """Devices, ports and sessions that two tables lay claim to."""
+    for kind, rules in _ONE_EACH.items():
+        taken: dict[object, str] = {}
+        for name, config in tables[kind].items():
+            for keys in rules:
+                values = [getattr(config, key, None) for key in keys]
+                if not any(value is not None for value in values):
+                    continue
+                other = taken.setdefault((config.type, keys, *values), name)
+                if other != name:
+                    shown = ", ".join("its default" if value is None else repr(value) for value in values)
+                    expected = (
+                        f"is the same {' and '.join(keys)} as in {dotted([kind, other])}; one of them must differ"
+                    )
+                    yield Problem(path, dotted([kind, name, keys[-1]]), shown, expected)

@@ -77,7 +77,10 @@ ERROR_CODE: Mapping[Reason, int] = {
     Reason.BUFFER_OVERRUN: 402,
     Reason.STORAGE: 501,
 }
-"""Status.ErrorCode while the reason keeps the station from being READY: 1xx camera, 2xx engine, 3xx recipe, 4xx link, 5xx storage."""
+"""Status.ErrorCode while the reason keeps the station from being READY.
+
+1xx camera, 2xx engine, 3xx recipe, 4xx link, 5xx storage.
+"""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class Lease(Protocol):
 class Frame:
     """One picture as the camera delivered it: HxW or HxWx3, uint8 or uint16, distorted camera pixels.
 
-    `frame_id` is the camera's own block id (gaps show lost frames), `camera_ticks` its clock, `arrival_ns` CLOCK_MONOTONIC.
+    `frame_id` is the camera's own block id (gaps show lost frames), `camera_ticks` its clock; `arrival_ns` is
+    CLOCK_MONOTONIC.
     """
 
     camera: str
@@ -206,7 +210,10 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Detections:
-    """A struct of arrays: `xyxy` (n,4) float32 in undistorted full-image pixels, `confidence` (n,) float32 0..1, `class_id` (n,) int64."""
+    """A struct of arrays: `xyxy` (n,4) float32 in undistorted full-image pixels.
+
+    `confidence` (n,) float32 0..1, `class_id` (n,) int64.
+    """
 
     xyxy: Floats
     confidence: Floats
@@ -215,9 +222,8 @@ class Detections:
     def __post_init__(self) -> None:
         n = len(self.confidence)
         if self.xyxy.shape != (n, 4) or self.confidence.shape != (n,) or self.class_id.shape != (n,):
-            raise ValueError(
-                f"Detections of {self.xyxy.shape}, {self.confidence.shape}, {self.class_id.shape}, expected (n,4), (n,), (n,)"
-            )
+            shapes = f"{self.xyxy.shape}, {self.confidence.shape}, {self.class_id.shape}"
+            raise ValueError(f"Detections of {shapes}, expected (n,4), (n,), (n,)")
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -276,7 +282,8 @@ class Judgement:
 class Trigger:
     """An accepted trigger: one part in front of the cameras. Times are CLOCK_MONOTONIC ns.
 
-    `seq` is the book's own number (the last part of result_id); `trigger_seq` is the PLC's number, or ours in line and timer mode.
+    `seq` is the book's own number (the last part of result_id); `trigger_seq` is the PLC's number, or ours in line and
+    timer mode.
     """
 
     seq: int

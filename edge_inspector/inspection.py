@@ -19,7 +19,7 @@ from edge_inspector.stages.rules import judge
 
 @dataclass(frozen=True)
 class Job:
-    """What the recipe says about every part of it: frozen at the trigger, so that a change never touches an open part."""
+    """What the recipe says about a part, frozen at its trigger: a change never touches an open part."""
 
     cameras: tuple[str, ...]
     classes: tuple[str, ...]

@@ -158,9 +158,7 @@ class LinkState:
     plc_boot_id: int
 
 
-PlcRequest: TypeAlias = (
-    TriggerRequest | RefusedByLink | RecipeRequest | CommandRequest | ResultAcknowledged | LinkState
-)
+PlcRequest: TypeAlias = TriggerRequest | RefusedByLink | RecipeRequest | CommandRequest | ResultAcknowledged | LinkState
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,29 @@ def a_view(camera: str, *scores: tuple[int, float], failure: Reason | None = Non
     [
         pytest.param([a_view("a"), a_view("b")], Evaluation.OK, Reason.NONE, id="nothing found in any view is OK"),
         pytest.param([a_view("a", (0, 0.49)), a_view("b")], Evaluation.OK, Reason.NONE, id="below the threshold is OK"),
-        pytest.param([a_view("a", (0, 0.5)), a_view("b")], Evaluation.NOT_OK, Reason.DEFECT, id="at the threshold is a defect"),
-        pytest.param([a_view("a", (1, 0.31)), a_view("b")], Evaluation.NOT_OK, Reason.DEFECT, id="each class has its own threshold"),
-        pytest.param([a_view("a"), a_view("b", failure=Reason.INFERENCE)], Evaluation.UNDEFINED, Reason.INFERENCE, id="an unjudged view is never OK"),
-        pytest.param([a_view("a", (0, 0.9)), a_view("b", failure=Reason.BAD_FRAME)], Evaluation.NOT_OK, Reason.DEFECT, id="a defect outweighs an unjudged view"),
+        pytest.param(
+            [a_view("a", (0, 0.5)), a_view("b")], Evaluation.NOT_OK, Reason.DEFECT, id="at the threshold is a defect"
+        ),
+        pytest.param(
+            [a_view("a", (1, 0.31)), a_view("b")],
+            Evaluation.NOT_OK,
+            Reason.DEFECT,
+            id="each class has its own threshold",
+        ),
+        pytest.param(
+            [a_view("a"), a_view("b", failure=Reason.INFERENCE)],
+            Evaluation.UNDEFINED,
+            Reason.INFERENCE,
+            id="an unjudged view is never OK",
+        ),
+        pytest.param(
+            [a_view("a", (0, 0.9)), a_view("b", failure=Reason.BAD_FRAME)],
+            Evaluation.NOT_OK,
+            Reason.DEFECT,
+            id="a defect outweighs an unjudged view",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_worst_view_decides(views: list[MeasuredView], evaluation: Evaluation, reason: Reason) -> None:
     inspection = an_inspection("a", "b")
     for view in views:

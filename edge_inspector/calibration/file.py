@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from edge_inspector.datatypes import Calibration
 from edge_inspector.errors import ConfigError
@@ -21,6 +21,8 @@ else:
 
 class CalibrationFile(Settings):
     """Pinhole camera with OpenCV's distortion coefficients k1 k2 p1 p2 [k3 [k4 k5 k6]]; lengths in pixels."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     schema_version: Literal[1] = Field(alias="schema")
     width_px: int = Field(gt=0)
@@ -46,9 +48,11 @@ def load_calibration(path: Path) -> Calibration:
         file = CalibrationFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as exc:
         raise ConfigError(f"{path}: calibration cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: calibration is not TOML: {exc}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{path}: calibration is not a calibration file: nested too deeply") from exc
     except pydantic.ValidationError as exc:
         lines = [f"{path}: {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in exc.errors()]
         raise ConfigError("\n".join(lines)) from exc
+    except ValueError as exc:  # not TOML, not UTF-8, or a path that cannot be one
+        raise ConfigError(f"{path}: calibration is not TOML: {exc}") from exc
     return Calibration((file.height_px, file.width_px), (file.fx, file.fy, file.cx, file.cy), file.distortion)

@@ -19,7 +19,9 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Model bundle: folder or name.", show_default=False)],
     coco: Annotated[Path, typer.Option(help="Labels, COCO detection JSON.", show_default=False)],
     images: Annotated[Path, typer.Option(help="Folder of the pictures.", show_default=False)],
-    good: Annotated[list[Path] | None, typer.Option(help="Folder of further good pictures; may be given again.")] = None,
+    good: Annotated[
+        list[Path] | None, typer.Option(help="Folder of further good pictures; may be given again.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     backend: Annotated[str, typer.Option(help="Backend that runs the model.")] = "onnxruntime",
 ) -> None:

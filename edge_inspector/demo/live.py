@@ -95,7 +95,13 @@ def live_view(listener: ControlListener, parts: int, note: str) -> RenderableTyp
     head = Table.grid(padding=(0, 3))
     head.add_row(Text(f"part {done}/{parts}"), counts, state)
     rows = Table(box=None, expand=True, header_style="dim")
-    for title, justify in (("part", "left"), ("verdict", "left"), ("ms", "right"), ("why", "left"), ("defects", "left")):
+    for title, justify in (
+        ("part", "left"),
+        ("verdict", "left"),
+        ("ms", "right"),
+        ("why", "left"),
+        ("defects", "left"),
+    ):
         rows.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for result in list(listener.results):
         rows.add_row(*_row(result))
@@ -126,8 +132,8 @@ def _row(result: Mapping[str, Any]) -> tuple[Text, Text, Text, Text, Text]:
 def print_summary(report: DemoReport, console: Console) -> None:
     """The books, the latency and the truth, as a person wants to read them."""
     parts, plc, mqtt = report.parts, report.plc, report.mqtt
-    books = Table(title="Books", title_justify="left", box=None, padding=(0, 2))
-    for title in ("triggers", "accepted", "refused", "settled", "read by PLC", "acknowledged", "published", "received"):
+    books = Table(title="Books", title_justify="left", box=None, padding=(0, 1))
+    for title in ("trig.", "acc.", "refused", "settled", "PLC read", "ack.", "publ.", "received"):
         books.add_column(title, justify="right")
     books.add_row(
         *map(
@@ -145,19 +151,19 @@ def print_summary(report: DemoReport, console: Console) -> None:
         )
     )
     console.print(books)
-    verdicts = Table(title="\nVerdicts", title_justify="left", box=None, padding=(0, 2))
-    for title in ("OK", "NOT_OK", "NOT_DECIDABLE", "UNDEFINED", "escapes", "overkill", "box recall", "box precision"):
+    verdicts = Table(title="\nVerdicts", title_justify="left", box=None, padding=(0, 1))
+    for title in ("OK", "NOT_OK", "UNDEFINED", "escapes", "overkill", "recall", "precision"):
         verdicts.add_column(title, justify="right")
     truth = report.truth
     verdicts.add_row(
-        *(str(parts[name]) for name in ("ok", "not_ok", "not_decidable", "undefined")),
+        *(str(parts[name]) for name in ("ok", "not_ok", "undefined")),
         _share_text(truth.escapes),
         _share_text(truth.overkill),
         "-" if truth.recall is None else f"{truth.recall:.3f}",
         "-" if truth.precision is None else f"{truth.precision:.3f}",
     )
     console.print(verdicts)
-    latency = Table(title="\nLatency, ms", title_justify="left", box=None, padding=(0, 2))
+    latency = Table(title="\nLatency, ms", title_justify="left", box=None, padding=(0, 1))
     for title in ("", "p50", "p99", "max"):
         latency.add_column(title, justify="right" if title else "left")
     stages: Any = report.latency_ms["stages"]
@@ -181,4 +187,4 @@ def print_summary(report: DemoReport, console: Console) -> None:
 
 
 def _share_text(share: Any) -> str:
-    return f"{share.count}/{share.total} [{100 * share.low:.0f}-{100 * share.high:.0f} %]"
+    return f"{share.count}/{share.total} ({100 * share.low:.0f}-{100 * share.high:.0f} %)"

@@ -21,10 +21,14 @@ ANSWER_S = 0.5
 STALE_S = 1.0
 """The station's heartbeat must change within this."""
 
-_STATUS = ("Status.Heartbeat", "Status.BootId", "Status.TriggerReady", "Status.TriggerAckSeq", "Status.RefusedSeq")
-_STATUS += ("Status.ResultsValid", "Result.TriggerSeq")
-_RESULT = ("Result.TriggerSeq", "Result.ResultId", "Result.BootId", "Result.PlcBootId", "Result.Evaluation")
-_RESULT += ("Result.Mode", "Result.PartId", "Result.RecipeNo", "Status.ResultsValid")
+_STATUS = (
+    *("Status.Heartbeat", "Status.BootId", "Status.TriggerReady", "Status.TriggerAckSeq", "Status.RefusedSeq"),
+    *("Status.ResultsValid", "Result.TriggerSeq"),
+)
+_RESULT = (
+    *("Result.TriggerSeq", "Result.ResultId", "Result.BootId", "Result.PlcBootId", "Result.Evaluation"),
+    *("Result.Mode", "Result.PartId", "Result.RecipeNo", "Status.ResultsValid"),
+)
 _TYPES = {"PartId": ua.VariantType.String}
 _LOST = (OSError, asyncio.TimeoutError, ConnectionError, ua.UaError)
 

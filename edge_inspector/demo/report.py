@@ -28,7 +28,7 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Truth:
-    """`escapes`: defective parts judged OK. `overkill`: good parts not judged OK. Boxes match at IoU 0.5, same class."""
+    """`escapes`: defective parts judged OK. `overkill`: good parts not judged OK. Boxes match at IoU 0.5 and class."""
 
     judged: int
     escapes: Share

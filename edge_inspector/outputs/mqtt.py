@@ -224,6 +224,9 @@ class MqttPublisher:
         try:
             context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            # Python 3.13 began to refuse a plant's own CA for a missing key identifier; chain and name stay checked.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context.sslsocket_class = _TlsSocket
             if tls.cert_file is not None:
                 # An empty password: a key that wants one is an error, not a question at a terminal.
                 context.load_cert_chain(tls.cert_file, tls.key_file, password="")
@@ -349,6 +352,17 @@ class MqttPublisher:
     def _on_message(self, _client: Client, _userdata: Any, message: Any) -> None:
         if message.retain:
             self._newest = max(self._newest, _book_and_seq(message.payload), key=lambda newest: newest[1])
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, which paho 2.2 leaves to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _book_and_seq(payload: bytes) -> tuple[str, int]:

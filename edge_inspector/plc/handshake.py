@@ -188,10 +188,7 @@ class Contract:
             return self, ()
         rest = tuple(r for r in queue if r not in freed)
         me = replace(self, shown=rest[0] if rest else None, waiting=rest[1:], shown_ns=now_ns)
-        if rest:
-            me = replace(me, toggle=not me.toggle)
-        else:
-            me = replace(me, overrun=False)
+        me = replace(me, toggle=not me.toggle) if rest else replace(me, overrun=False)
         return me, (ResultAcknowledged(upto, tuple(r.result_id for r in freed)),)
 
     def ticked(self, now_ns: int) -> tuple[Contract, tuple[PlcRequest, ...]]:
@@ -237,7 +234,9 @@ class Contract:
         if result.trigger.mode is Mode.PRODUCTION:
             counted = list(me.counters.by_evaluation)
             counted[result.evaluation] = (counted[result.evaluation] + 1) % _WRAP
-            me = replace(me, counters=replace(me.counters, by_evaluation=cast("tuple[int, int, int, int]", tuple(counted))))
+            me = replace(
+                me, counters=replace(me.counters, by_evaluation=cast("tuple[int, int, int, int]", tuple(counted)))
+            )
         if result.trigger.plc_boot_id != me.plc.plc_boot_id and me.acknowledge:
             return me  # asked for by an earlier start of the PLC: nobody would acknowledge it
         if me.shown is None or not me.acknowledge:

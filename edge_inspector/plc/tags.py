@@ -30,8 +30,9 @@ class Tag:
     @property
     def zero(self) -> Value:
         """The value before anything happened."""
-        scalar: Value = {"String": "", "Boolean": False, "Float": 0.0, "DateTime": ""}.get(self.type, 0)
-        return tuple([scalar] * self.length) if self.length else scalar  # type: ignore[return-value]
+        text, number = self.type in ("String", "DateTime"), 0.0 if self.type == "Float" else 0
+        scalar: str | bool | float = "" if text else False if self.type == "Boolean" else number
+        return (scalar,) * self.length if self.length else scalar  # type: ignore[return-value]
 
 
 def _station(name: str, type: TagType, meaning: str, length: int = 0) -> Tag:
@@ -54,9 +55,7 @@ TAGS: tuple[Tag, ...] = (
         "Bits: 0 Online 1 TriggerReady 2 TriggerAck 3 Acquiring 4 ExposureDone 5 Busy 6 ResultsValid 7 InspectionToggle"
         " 8 OverallOK 9 OverallNotOK 10 BufferOverrun 11 MissedTrigger 12 RecipeReady 13 Warning 14 Error 15 PlcLinkOk",
     ),
-    _station(
-        "Status.Word2", "UInt16", "Bits: 0 GoldenReady 1 GoldenDue 2 LineStop 3 Alarm 4 ClockSynced 5 Degraded"
-    ),
+    _station("Status.Word2", "UInt16", "Bits: 0 GoldenReady 1 GoldenDue 2 LineStop 3 Alarm 4 ClockSynced 5 Degraded"),
     _station("Status.TriggerReady", "Boolean", "A trigger written now is accepted"),
     _station("Status.Busy", "Boolean", "At least one part is being inspected"),
     _station("Status.ResultsValid", "Boolean", "Result.* belong together and to Result.TriggerSeq"),

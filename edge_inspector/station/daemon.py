@@ -122,7 +122,7 @@ def _join(threads: list[threading.Thread]) -> None:
 async def _until(done: Callable[[], bool]) -> None:
     """Wait for a short while, also when the task group is being cancelled."""
     with anyio.CancelScope(shield=True), anyio.move_on_after(_JOIN_S):
-        while not done():
+        while not done():  # noqa: ASYNC110 - the ledger's thread sets no event of the loop
             await anyio.sleep(0.01)
 
 
@@ -181,7 +181,6 @@ async def _signals(line: Line) -> None:
 
 async def _limit_stop(line: Line, timeout_s: float) -> None:
     """Give open parts some time to finish after a stop, then settle them."""
-    while line.status is None or line.status.error_text != "the station is stopping":
-        await anyio.sleep(PULSE_S)
+    await line.stopping.wait()
     await anyio.sleep(timeout_s)
     await line.settle_all(Reason.SHUTDOWN, "the station was stopped")

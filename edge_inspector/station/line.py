@@ -103,10 +103,10 @@ class Line:
         self._parts_of: dict[Picture, int] = {}
         self._settled: dict[int, Inspection] = {}
         self._exposing: dict[str, int] = {}
-        self._down: dict[str, str] = {name: "is being opened" for name in parts.cameras}
+        self._down: dict[str, str] = dict.fromkeys(parts.cameras, "is being opened")
         self._models_ready = False
         self._publishers_down: set[str] = set()
-        self._stopping = False
+        self.stopping = asyncio.Event()
 
     def post(self, event: LineEvent) -> None:
         """Hand an event to the loop; from any thread."""
@@ -120,7 +120,7 @@ class Line:
 
     async def run(self) -> None:
         """Handle events until the station has stopped: nothing is open and nothing more is accepted."""
-        while not (self._stopping and not self.open):
+        while self.open or not self.stopping.is_set():
             await self.handle(await self.events.get())
             await self._tell_status()
 
@@ -144,7 +144,7 @@ class Line:
         elif isinstance(event, Died):
             raise event.error
         elif isinstance(event, Stop):
-            self._stopping = True
+            self.stopping.set()
         else:
             await self._health(event)
 
@@ -407,7 +407,7 @@ class Line:
 
     def _blocked(self) -> tuple[Reason, str] | None:
         """Why no part can be inspected now, None = the station is fit."""
-        if self._stopping:
+        if self.stopping.is_set():
             return Reason.STOPPING, "the station is stopping"
         if self.halted:
             return Reason.NOT_READY, "halted by command"
@@ -455,4 +455,3 @@ class Line:
             self.status = status
             await self._tell_all(status)
             self._emit("status", status)
-

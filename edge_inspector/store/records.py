@@ -184,7 +184,8 @@ def _write_result(connection: sqlite3.Connection, record: BookResult) -> None:
     r, seq = record.result, record.result.trigger.seq
     connection.execute(
         "INSERT INTO results (seq, evaluation, reason, reason_no, reason_text, views, frame_ids, views_judged, "
-        "thresholds, model_hash, settled_ns, cycle_ms, stage_ns, replayed, told) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "thresholds, model_hash, settled_ns, cycle_ms, stage_ns, replayed, told) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             seq,
             int(r.evaluation),

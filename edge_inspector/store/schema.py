@@ -25,7 +25,8 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE results (
         seq INTEGER PRIMARY KEY REFERENCES triggers (seq), evaluation INTEGER NOT NULL, reason INTEGER NOT NULL,
         reason_no INTEGER NOT NULL, reason_text TEXT NOT NULL, views TEXT NOT NULL,
-        frame_ids TEXT NOT NULL, views_judged INTEGER NOT NULL, thresholds TEXT NOT NULL, model_hash TEXT NOT NULL, settled_ns INTEGER NOT NULL,
+        frame_ids TEXT NOT NULL, views_judged INTEGER NOT NULL, thresholds TEXT NOT NULL, model_hash TEXT NOT NULL,
+        settled_ns INTEGER NOT NULL,
         cycle_ms REAL NOT NULL, stage_ns TEXT NOT NULL, replayed INTEGER NOT NULL, told INTEGER, acknowledged_utc TEXT);
     CREATE TABLE defects (
         seq INTEGER NOT NULL REFERENCES results (seq), number INTEGER NOT NULL, class_name TEXT NOT NULL,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_inspector import plugins
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
 from edge_inspector.datatypes import Batch, InputSpec, Letterbox, PreparePlan, Roi
-from edge_inspector.errors import BundleError, InferenceError
+from edge_inspector.errors import BundleError, ConfigError, InferenceError
 from edge_inspector.interfaces import ModelFile
 
 PLAN = PreparePlan(InputSpec(4, 6, "gray", 1.0, (0.0,), (1.0,), 0))
@@ -200,6 +201,13 @@ def test_a_damaged_file_is_refused_by_name(doubler, tmp_path: Path, damage: str,
         BACKEND.load(ModelFile(str(path), ""), PLAN, 1)
     assert caught.value.__cause__ is not None
     assert capfd.readouterr() == ("", "")
+
+
+def test_without_onnxruntime_the_command_that_installs_it_is_told(doubler, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = doubler()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r'pip install "edge-inspector\[ort\]"'):
+        BACKEND.load(file, PLAN, 1)
 
 
 @pytest.mark.parametrize("slot", [0, 2, -1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,22 +23,25 @@ BOX = [8.0, 8.0, 8.0, 8.0]  # x, y, width, height, as COCO writes it
 
 
 def save_model(path: Path, rows: int = 6) -> str:
-    """A net with one anchor at BOX: its score for class a is the brightest pixel, for class b always 0.25."""
+    """A net with two anchors, at BOX and one pixel to its right.
+
+    The first one's score for class a is the brightest pixel, the second's 0.9 of that; for class b it is 0.25 always.
+    """
     constants = {
-        "box": np.array([12, 12, 8, 8], np.float32).reshape(1, 4, 1),
-        "b": np.full((1, rows - 5, 1), 0.25, np.float32),
-        "shape": np.array([1, 1, 1], np.int64),
+        "box": np.array([[12, 13], [12, 12], [8, 8], [8, 8]], np.float32)[None],
+        "b": np.full((1, rows - 5, 2), 0.25, np.float32),
+        "weights": np.array([1.0, 0.9], np.float32).reshape(1, 1, 2),
     }
     nodes = [
         helper.make_node("ReduceMax", ["images"], ["brightest"], keepdims=0),
-        helper.make_node("Reshape", ["brightest", "shape"], ["a"]),
+        helper.make_node("Mul", ["weights", "brightest"], ["a"]),
         helper.make_node("Concat", ["box", "a", "b"], ["output0"], axis=1),
     ]
     graph = helper.make_graph(
         nodes,
         "net",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 1, SIDE, SIDE])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, rows, 1])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, rows, 2])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -169,6 +173,12 @@ def test_a_small_shift_counts_at_the_lower_iou_only(bundle: Bundle, pictures: Pi
     assert (report.boxes["0.5"].matched, report.boxes["0.3"].matched) == (0, 1)
 
 
+def test_one_label_matches_one_detection(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(255, ("a", BOX))
+    report = evaluate(replace(bundle, nms_iou=0.9), BACKEND, pictures.saved(), pictures.folder)  # both anchors stay
+    assert (report.boxes["0.5"].detected, report.boxes["0.5"].matched) == (2, 1)
+
+
 def test_one_detection_matches_one_label(bundle: Bundle, pictures: Pictures) -> None:
     pictures.add(255, ("a", BOX), ("a", [8.0, 8.0, 8.0, 7.0]))
     report = evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
@@ -251,6 +261,15 @@ def test_labels_of_a_picture_that_is_not_listed_are_refused(bundle: Bundle, pict
         evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
 
 
+def test_without_pycocotools_the_command_that_installs_it_is_told(
+    bundle: Bundle, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures.add(0)
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    with pytest.raises(ConfigError, match=r'pip install "edge-inspector\[evaluate\]"'):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
+
+
 def test_crowds_are_refused(bundle: Bundle, pictures: Pictures) -> None:
     pictures.add(0, ("a", BOX))
     pictures.coco["annotations"][0]["iscrowd"] = 1
@@ -270,7 +289,7 @@ def test_a_file_that_is_not_there_is_named(bundle: Bundle, tmp_path: Path) -> No
 
 def test_a_model_with_another_number_of_classes_is_refused(tmp_path: Path, pictures: Pictures) -> None:
     pictures.add(0)
-    with pytest.raises(BundleError, match=r"\(1, 9, 1\).*2 classes"):
+    with pytest.raises(BundleError, match=r"\(1, 9, 2\).*2 classes"):
         evaluate(make_bundle(tmp_path / "nine", rows=9), BACKEND, pictures.saved(), pictures.folder)
 
 

@@ -41,8 +41,13 @@ def linked(last_seq: int = 0, acknowledge: bool = True) -> Contract:
     return contract
 
 
-def a_result(seq: int, evaluation: Evaluation = Evaluation.OK, mode: Mode = Mode.PRODUCTION, plc_boot: int = PLC_BOOT) -> InspectionResult:  # fmt: skip
-    trigger = Trigger(seq, f"s.b.{seq}", seq, f"part-{seq}", 1, mode, "r", 1, BOOT, plc_boot, 0, SECOND, "2026-11-22T00:00:00.000Z", True)  # fmt: skip
+def a_result(
+    seq: int, evaluation: Evaluation = Evaluation.OK, mode: Mode = Mode.PRODUCTION, plc_boot: int = PLC_BOOT
+) -> InspectionResult:
+    trigger = Trigger(
+        seq, f"s.b.{seq}", seq, f"part-{seq}", 1, mode, "r", 1, BOOT, plc_boot, 0, SECOND, "2026-11-22T00:00:00.000Z",
+        True,
+    )  # fmt: skip
     return InspectionResult(trigger, evaluation, Reason.NONE, "", (), ("a",), 1, (0.5,), "ab" * 32, 2_000_000, {})
 
 

@@ -64,11 +64,13 @@ def test_boxes_of_a_roi_come_back_in_full_image_pixels() -> None:
     assert batch.tiles[0].undo(np.array([[0, 0, 64, 64]], np.float32)).tolist() == [[120, 30, 152, 62]]
 
 
-def test_shrinking_looks_at_every_pixel() -> None:
-    checkers = (np.indices((512, 512)).sum(axis=0) % 2 * 200).astype(np.uint8)
-    assert np.unique(prepare(checkers, "Mono8", PreparePlan(GRAY)).pixels).tolist() == [100.0]
-    pinhole = Calibration((512, 512), (500.0, 500.0, 256.0, 256.0), (0.0,) * 5)
-    assert np.unique(prepare(checkers, "Mono8", PreparePlan(GRAY, None, pinhole)).pixels).tolist() == [100.0]
+@pytest.mark.parametrize("column", range(240, 248))
+@pytest.mark.parametrize("calibration", [None, Calibration((512, 512), (500.0, 500.0, 256.0, 256.0), (0.0,) * 5)])
+def test_a_scratch_one_pixel_wide_is_never_stepped_over(column: int, calibration: Calibration | None) -> None:
+    scratched = np.zeros((512, 512), np.uint8)
+    scratched[:, column] = 240
+    batch = prepare(scratched, "Mono8", PreparePlan(GRAY, None, calibration))
+    assert batch.pixels[0, 0, 32].tolist() == [0.0] * 30 + [30.0] + [0.0] * 33  # 240 / 8 in column 240 / 8
 
 
 @pytest.mark.parametrize(

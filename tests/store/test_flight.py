@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge_inspector.datatypes import InspectionResult, Refusal, Trigger
@@ -260,6 +260,7 @@ def test_lone_surrogates_in_texts_are_replaced(
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(part_id="\udfff" * 254, defects=40)
 @given(part_id=st.text(st.characters(codec=None), max_size=254), defects=st.integers(0, 40))
 def test_any_part_id_is_kept(
     tmp_path: Path, trigger: MakeTrigger, result: MakeResult, part_id: str, defects: int

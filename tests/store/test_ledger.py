@@ -5,6 +5,7 @@ import os
 import queue
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -358,6 +359,44 @@ def test_a_locked_book_loses_nothing_and_says_so(tmp_path: Path, trigger: MakeTr
             other.execute("ROLLBACK")
         assert health.get(timeout=WAIT_S) == (True, "")
     assert read_books(path).balanced
+
+
+CHILD = """
+import sys, threading
+from pathlib import Path
+sys.path[:0] = [{folder!r}]
+from conftest import make_message, make_result, make_trigger
+from edge_inspector.store.ledger import BookResult, BookTrigger, Ledger
+with Ledger(Path({path!r}), ["mqtt"], on_booked=lambda slot: print(slot, flush=True)) as ledger:
+    threading.Thread(target=ledger.run, daemon=True).start()
+    for n in range(1, 10_000):
+        ledger.submit(BookTrigger(n, make_trigger(n)))
+        messages = (make_message(n), make_message(n, topic="defects"))
+        ledger.submit(BookResult(n, make_result(make_trigger(n), defects=2), True, messages))
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("after", [1, 40, 700])
+def test_after_a_kill_what_was_said_to_be_booked_is_booked_and_each_result_has_all_its_rows(
+    tmp_path: Path, after: int
+) -> None:
+    path = tmp_path / "ledger"
+    code = CHILD.format(folder=str(Path(__file__).parent), path=str(path))
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as child:
+        assert child.stdout is not None
+        said = 0
+        for line in child.stdout:
+            said = int(line)
+            if said == after:
+                child.kill()
+    with Ledger(path, ["mqtt"]) as ledger:
+        assert ledger.set_aside is None
+    books = read_books(path)
+    assert books.results >= said >= after
+    assert books.outbox_pending == 2 * books.results
+    assert query(path, "SELECT count(*) FROM defects") == [(2 * books.results,)]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make demo` of the last commit in a fresh minimal container with only python3 and make; prints the seconds of each step.
-# usage (root): tests/system/container_demo.sh [MAKE ARGUMENTS...]     default: demo DEMO_ARGS="--parts 20 --rate 5"
+# usage (root): tests/system/container_demo.sh [MAKE ARGUMENTS...]
+# default: demo DEMO_ARGS="--parts 20 --rate 5 --report out.json"; for `demo` the report must balance
 #
 # The container gets the Debian release, mirror and pip configuration of this machine, read while it runs.
 set -euo pipefail
@@ -9,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ "$(id -u)" -eq 0 ] || { echo "container_demo.sh: needs root for debootstrap and systemd-nspawn" >&2; exit 2; }
 tools/system_packages.sh debootstrap
 command -v systemd-nspawn >/dev/null || { echo "container_demo.sh: systemd-nspawn is missing; apt-get install systemd-container" >&2; exit 2; }
-[ $# -gt 0 ] || set -- demo "DEMO_ARGS=--parts 20 --rate 5"
+[ $# -gt 0 ] || set -- demo "DEMO_ARGS=--parts 20 --rate 5 --report out.json"
 
 folder=$(mktemp -d)
 trap 'rm -rf --one-file-system "$folder"' EXIT
@@ -53,6 +54,10 @@ step "make $1" systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --dire
   --pipe "${options[@]}" make "$@" </dev/null
 
 if [ "$1" = demo ]; then
-  report=$(find "$root/root/edge-inspector" -maxdepth 2 -path '*/demo-report*/*' -type f -size +0 -print -quit)
-  [ -n "$report" ] || { echo "container_demo.sh: make demo exited 0 but left no report in demo-report*/" >&2; exit 1; }
+  python3 - "$root/root/edge-inspector/out.json" <<'CHECK'
+import json, sys
+report = json.load(open(sys.argv[1]))
+print("container:", {key: report[key] for key in ("parts", "lost", "duplicated", "balanced")})
+sys.exit(0 if report["balanced"] and report["parts"]["settled"] > 0 else "container_demo.sh: the report does not balance")
+CHECK
 fi

@@ -173,7 +173,9 @@ class OpcUaServerLink:
 class _Anonymous(UserManager):  # type: ignore[misc]
     """Everybody on this machine may read all tags and write the PLC's; nobody is an administrator."""
 
-    def get_user(self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None) -> User | None:
+    def get_user(
+        self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None
+    ) -> User | None:
         return User(role=UserRole.User, name="anonymous") if username is None else None
 
 

@@ -23,7 +23,7 @@ _MARK = "_edge_inspector"
 
 
 def apply() -> None:
-    """Patch asyncua once in this process. OutputError when a patched symbol is gone: the version is not the pinned one."""
+    """Patch asyncua once in this process. OutputError when a patched symbol is gone: not the pinned version."""
     for owner, name in _NEEDED:
         if not hasattr(owner, name):
             raise OutputError(f"asyncua has no {owner.__name__}.{name}: install asyncua>=2.1,<2.2")
@@ -49,7 +49,7 @@ def _republish() -> None:
             raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
         return kept.NotificationMessage
 
-    subscription_service.SubscriptionService.republish = republish  # type: ignore[method-assign]
+    subscription_service.SubscriptionService.republish = republish
 
 
 def _publishing_interval() -> None:
@@ -63,7 +63,7 @@ def _publishing_interval() -> None:
             params.RequestedPublishingInterval = max(params.RequestedPublishingInterval, MIN_PUBLISHING_MS)
         return await original(self, params, callback, session_id, request_callback=request_callback)
 
-    subscription_service.SubscriptionService.create_subscription = create_subscription  # type: ignore[method-assign]
+    subscription_service.SubscriptionService.create_subscription = create_subscription
 
 
 def _access_denied() -> None:
@@ -74,17 +74,17 @@ def _access_denied() -> None:
         answer = await original(self, seqhdr, body)
         return True if answer is None else answer
 
-    uaprocessor.UaProcessor.process_message = process_message  # type: ignore[method-assign]
+    uaprocessor.UaProcessor.process_message = process_message
 
 
 def _deepcopy() -> None:
-    """Each monitored item deep-copies each value: two thirds of a write's cost; our values are never changed in place."""
+    """Each monitored item deep-copies each value: two thirds of a write's cost; ours are never changed in place."""
 
     def set_current_datavalue(self: Any, value: Any) -> None:
         self.old_dvalue = self.current_dvalue
         self.current_dvalue = value
 
-    monitored_item_service.MonitoredItemValues.set_current_datavalue = set_current_datavalue  # type: ignore[method-assign]
+    monitored_item_service.MonitoredItemValues.set_current_datavalue = set_current_datavalue
 
 
 def _writes() -> None:
@@ -92,16 +92,17 @@ def _writes() -> None:
     original = address_space.AttributeService.write
 
     async def write(self: Any, params: Any, *args: Any, **kwargs: Any) -> list[ua.StatusCode]:
-        refused = {i: code for i, w in enumerate(params.NodesToWrite) if (code := _refusal(self._aspace, w)) is not None}
+        refused = {
+            i: code for i, w in enumerate(params.NodesToWrite) if (code := _refusal(self._aspace, w)) is not None
+        }
         if not refused:
-            return await original(self, params, *args, **kwargs)
+            answered: list[ua.StatusCode] = await original(self, params, *args, **kwargs)
+            return answered
         kept = [w for i, w in enumerate(params.NodesToWrite) if i not in refused]
         answers = iter(await original(self, ua.WriteParameters(NodesToWrite=kept), *args, **kwargs) if kept else [])
-        return [
-            ua.StatusCode(refused[i]) if i in refused else next(answers) for i in range(len(params.NodesToWrite))
-        ]
+        return [ua.StatusCode(refused[i]) if i in refused else next(answers) for i in range(len(params.NodesToWrite))]
 
-    address_space.AttributeService.write = write  # type: ignore[method-assign]
+    address_space.AttributeService.write = write
 
 
 def _refusal(aspace: Any, write: Any) -> int | None:
