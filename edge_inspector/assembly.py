@@ -24,7 +24,6 @@ from edge_inspector.station.parts import Limits, LoadedRecipe, Parts
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
 
-
 _SOCKET_PATH_MAX = 107
 """Bytes that sockaddr_un has for a path (unix(7))."""
 

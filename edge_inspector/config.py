@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from edge_inspector import plugins
@@ -33,13 +33,21 @@ class AnyPlugin:
     kind: plugins.Kind
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        names = sorted(plugins.names(self.kind))
-        models = {name: handler.generate_schema(plugins.config_model(self.kind, name)) for name in names}
+        models = {name: handler.generate_schema(self._model(name)) for name in sorted(plugins.names(self.kind))}
         return core_schema.tagged_union_schema(models, "type")
 
+    def _model(self, name: str) -> type[PluginConfig]:
+        try:
+            return plugins.config_model(self.kind, name)
+        except (ImportError, AttributeError) as exc:
+            package = plugins.names(self.kind)[name].partition(".")[0]
+            raise ConfigError(
+                f"{self.kind} type {name!r} is broken: {exc}; update or uninstall the package that brings {package}"
+            ) from exc
 
-def _state_dir() -> str:
-    """Text, as in the file: the default is checked as what is written there."""
+
+def _state_dir() -> Any:
+    """Text, as in the file: the default is checked like what is written there."""
     return os.environ.get("STATE_DIRECTORY", "state")
 
 
@@ -85,6 +93,8 @@ AnyPublisher = Annotated[PluginConfig, AnyPlugin("publisher")]
 
 class StationConfig(Settings):
     """The station file."""
+
+    model_config = ConfigDict(defer_build=True)  # plugins are imported when a file is read, not for --help
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this file's layout.")
     station: StationSettings

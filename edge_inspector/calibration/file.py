@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -51,8 +51,19 @@ def load_calibration(path: Path) -> Calibration:
     except RecursionError as exc:
         raise ConfigError(f"{path}: calibration is not a calibration file: nested too deeply") from exc
     except pydantic.ValidationError as exc:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in exc.errors()]
+        lines = [f"{path}: {_told(error)}" for error in exc.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from exc
     except ValueError as exc:  # not TOML, not UTF-8, or a path that cannot be one
         raise ConfigError(f"{path}: calibration is not TOML: {exc}") from exc
     return Calibration((file.height_px, file.width_px), (file.fx, file.fy, file.cx, file.cy), file.distortion)
+
+
+def _told(error: Any) -> str:
+    """One line about one key."""
+    key, value = ".".join(map(str, error["loc"])), error["input"]
+    if error["type"] == "missing":
+        return f"{key} is missing; add it"
+    if error["type"] == "extra_forbidden":
+        return f"{key} is a key that nobody reads; correct its name or remove it"
+    shown = f" = {value!r}" if isinstance(value, str | float | list) else ""
+    return f"{key}{shown:.80}: {error['msg']}"

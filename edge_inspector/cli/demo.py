@@ -23,7 +23,8 @@ def demo(
     cameras: Annotated[int, typer.Option(min=1, max=8, help="Emulated cameras, one view of each part.")] = 1,
     deadline_ms: Annotated[float, typer.Option(min=1, help="From the trigger to the end of the PLC write.")] = 2000.0,
     kill_after: Annotated[
-        int | None, typer.Option(min=1, help="SIGKILL the station after so many results and start it again.")
+        list[int] | None,
+        typer.Option(min=1, help="SIGKILL the station after so many results, start it again; may be given again."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated pictures.")] = 1,
     folder: Annotated[Path | None, typer.Option(help="Keep all files in this empty folder.")] = None,
@@ -48,7 +49,7 @@ def demo(
         deadline_ms=deadline_ms,
         pictures=tuple(pictures or ()),
         truth=truth,
-        kill_after=kill_after,
+        kill_after=tuple(kill_after or ()),
         keep_running=keep_running,
         folder=folder,
     )

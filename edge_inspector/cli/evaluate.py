@@ -34,8 +34,8 @@ def evaluate(
         runs = plugins.load("backend", backend)(plugins.config_model("backend", backend)(type=backend))
         extra = [p for folder in good or () for p in sorted(folder.iterdir()) if p.is_file()]
         made = evaluation.evaluate(loaded, runs, coco, images, extra)
-    if report is not None:
-        report.write_text(made.to_json() + "\n")
+        if report is not None:
+            report.write_text(made.to_json() + "\n")
     _print(made)
 
 

@@ -20,7 +20,12 @@ def told_to_the_user() -> Iterator[None]:
     """An expected error is printed on stderr without a traceback; the exit code is 2."""
     try:
         yield
-    except EdgeInspectorError as exc:
-        for line in str(exc).splitlines():
-            typer.secho(line, err=True, fg=typer.colors.RED)
+    except (EdgeInspectorError, OSError) as exc:  # OSError: a file or folder that cannot be read or written
+        tell(exc)
         raise typer.Exit(EXIT_USER) from exc
+
+
+def tell(error: Exception) -> None:
+    """Print an expected error on stderr."""
+    for line in str(error).splitlines():
+        typer.secho(line, err=True, fg=typer.colors.RED)

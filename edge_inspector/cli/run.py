@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,16 @@ import typer
 
 from edge_inspector import config, log
 from edge_inspector.assembly import assemble
-from edge_inspector.cli.failures import told_to_the_user
-from edge_inspector.errors import ConfigError
+from edge_inspector.cli.failures import EXIT_USER, tell, told_to_the_user
+from edge_inspector.control import Control
+from edge_inspector.errors import ConfigError, EdgeInspectorError
 from edge_inspector.station import daemon
+from edge_inspector.station.parts import Parts
 
 EXIT_BUG = 70
 """An error that nobody expected: systemd starts the station again."""
+EXIT_LATER = 75
+"""A port or a storage that may be usable later: systemd starts the station again."""
 
 
 def run(station: Annotated[Path, typer.Argument(help="The station file (TOML).", show_default=False)]) -> None:
@@ -27,22 +32,44 @@ def run(station: Annotated[Path, typer.Argument(help="The station file (TOML).",
     Example: `edge-inspector run station.toml`
     """
     with told_to_the_user():
-        settings = config.load(station)
-        log.configure(settings.log.level, settings.log.json_lines)
         parts, control = assemble(station)
-        settings.station.state_dir.mkdir(parents=True, exist_ok=True)
-        settings.station.runtime.mkdir(parents=True, exist_ok=True)
-        code = 0
-        try:
-            anyio.run(daemon.run, parts, control, backend_options={"use_uvloop": _has_uvloop()})
-        except ConfigError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - logged with its traceback, and the exit code tells systemd
-            structlog.get_logger().critical("station_died", error=str(exc), exc_info=exc)
-            code = EXIT_BUG
+        settings = config.load(station)
+        for folder in (settings.station.state_dir, settings.station.runtime):
+            folder.mkdir(parents=True, exist_ok=True)
+    log.configure(settings.log.level, settings.log.json_lines)
+    code = _serve(parts, control)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a thread that hangs in a driver cannot keep the process
+
+
+def _serve(parts: Parts, control: Control) -> int:
+    """Run to the end; returns the exit code."""
+    try:
+        anyio.run(daemon.run, parts, control, backend_options={"use_uvloop": _has_uvloop()})
+    except Exception as exc:  # noqa: BLE001 - logged with its traceback, and the exit code tells systemd
+        causes = list(_causes(exc))
+        if all(isinstance(cause, ConfigError) for cause in causes):
+            for cause in causes:
+                tell(cause)
+            return EXIT_USER
+        error = "; ".join(str(cause) for cause in causes)
+        if all(isinstance(cause, EdgeInspectorError) for cause in causes):
+            structlog.get_logger().critical("station_cannot_run", error=error)
+            return EXIT_LATER
+        structlog.get_logger().critical("station_died", error=error, exc_info=exc)
+        return EXIT_BUG
+    return 0
+
+
+def _causes(exc: Exception) -> Iterator[Exception]:
+    """What went wrong, out of the groups in which the task groups wrap it."""
+    inside = getattr(exc, "exceptions", None)
+    if inside is None:
+        yield exc
+    else:
+        for one in inside:
+            yield from _causes(one)
 
 
 def _has_uvloop() -> bool:

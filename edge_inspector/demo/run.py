@@ -40,7 +40,7 @@ class DemoError(EdgeInspectorError):
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What the user asked for. `kill_after`: SIGKILL the station after so many results and start it again."""
+    """What the user asked for. `kill_after`: SIGKILL the station after each of these numbers of results."""
 
     parts: int
     rate_hz: float
@@ -50,7 +50,7 @@ class DemoOptions:
     deadline_ms: float
     pictures: tuple[Path, ...] = ()
     truth: Path | None = None
-    kill_after: int | None = None
+    kill_after: tuple[int, ...] = ()
     keep_running: bool = False
     folder: Path | None = None
 
@@ -152,12 +152,12 @@ class _Demo:
         """Until the PLC has done its parts; on the way, kill the station if that was asked for."""
         options = self._options
         note = f"OPC UA 127.0.0.1:{self._opcua_port}   MQTT 127.0.0.1:{self._mqtt_port}"
-        kill_at = options.kill_after
+        kills = sorted(options.kill_after)
         with Live(console=self._console, refresh_per_second=8, transient=not self._console.is_terminal) as live:
             while plc.poll() is None:
                 live.update(live_view(listener, options.parts, note))
-                if kill_at is not None and len(read_plc_log(self._folder / "plc.jsonl").results) >= kill_at:
-                    kill_at = None
+                if kills and len(read_plc_log(self._folder / "plc.jsonl").results) >= kills[0]:
+                    kills.pop(0)
                     self._kill_station()
                 if self._station is not None and self._station.poll() is not None:
                     code = self._station.returncode

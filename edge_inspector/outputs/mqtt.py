@@ -7,7 +7,6 @@ import ssl
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from pydantic import Field, StringConstraints, model_validator
 from edge_inspector.datatypes import Event, Identity, InspectionResult, OutboxMessage
 from edge_inspector.errors import OutputError
 from edge_inspector.outputs import payloads
-from edge_inspector.settings import PluginConfig, Settings
+from edge_inspector.settings import LocalPath, PluginConfig, Settings
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -32,9 +31,9 @@ Topic = Annotated[str, StringConstraints(pattern=r"^[^/#+\x00]+(/[^/#+\x00]+)*$"
 class Tls(Settings):
     """TLS 1.2 or newer; the broker's name is always checked."""
 
-    ca_file: Path | None = Field(default=None, description="Certificates to trust; the system's own without it.")
-    cert_file: Path | None = Field(default=None, description="Our certificate, when the broker asks for one.")
-    key_file: Path | None = Field(default=None, description="The key of cert_file.")
+    ca_file: LocalPath | None = Field(default=None, description="Certificates to trust; the system's own without it.")
+    cert_file: LocalPath | None = Field(default=None, description="Our certificate, when the broker asks for one.")
+    key_file: LocalPath | None = Field(default=None, description="The key of cert_file.")
 
     @model_validator(mode="after")
     def _pair(self) -> Tls:
@@ -60,7 +59,7 @@ class Config(PluginConfig):
         description="edge-inspector-<station> when not given; unique at the broker.",
     )
     username: str | None = None
-    password_file: Path | None = Field(default=None, description="File with the password in its first line.")
+    password_file: LocalPath | None = Field(default=None, description="File with the password in its first line.")
     tls: Tls | None = None
     keepalive_s: int = Field(
         default=12, ge=2, le=600, description="A frozen station is reported offline after 1.5 times this."

@@ -22,7 +22,7 @@ from edge_inspector.station.gpu_thread import GpuThread
 from edge_inspector.station.line import Line
 from edge_inspector.station.parts import Parts
 from edge_inspector.station.publisher_thread import PublisherThread
-from edge_inspector.station.recovery import recover
+from edge_inspector.station.recovery import first_free_seq, recover
 
 log = structlog.get_logger()
 PULSE_S = 0.1
@@ -55,7 +55,10 @@ async def run(parts: Parts, control: Control) -> None:
 async def _serve(parts: Parts, control: Control) -> None:
     recover(parts)
     progress = ProgressBook(parts.clock)
-    line = Line(parts, parts.ledger.next_seq, control.emit)
+    line = Line(parts, first_free_seq(parts), control.emit)
+    for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
+        if path is not None:
+            line.event("alarm", "set_aside", f"the {name} was damaged and is kept as {path}; a new one was begun")
     gpu = GpuThread(
         parts.backend, parts.recipes, parts.clock, progress, parts.limits.max_open * len(parts.cameras), line.post
     )

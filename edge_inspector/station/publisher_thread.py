@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from edge_inspector.errors import OutputError
+from edge_inspector.errors import OutputError, StorageError
 from edge_inspector.interfaces import Outbox, Publisher, StationStatus
 from edge_inspector.station.backoff import Backoff
 from edge_inspector.station.events import LineEvent, PublisherHealth
@@ -54,7 +54,7 @@ class PublisherThread:
                     self._post(PublisherHealth(name, connected=True, text=""))
                     backoff.reset()
                     self._serve()
-            except OutputError as exc:
+            except (OutputError, StorageError) as exc:  # no broker, or a disk that gives no outbox: try again
                 log.warning("publisher_lost", destination=name, error=str(exc), retry_s=backoff.wait_s)
                 self._post(PublisherHealth(name, connected=False, text=str(exc)))
                 self._stopping.wait(backoff.next_s())

@@ -13,6 +13,14 @@ from edge_inspector.store.records import BookRefusal, BookResult, BookTrigger
 log = structlog.get_logger()
 
 
+def first_free_seq(parts: Parts) -> int:
+    """The number of the next part. After a power cut the flight record is gone and the ledger may lack its last
+    entries: as many numbers as it can hold are skipped, so that no result_id is given twice.
+    """
+    known = parts.ledger.next_seq
+    return known + parts.flight.slots if parts.flight.is_new and known > 1 else known
+
+
 def recover(parts: Parts) -> int:
     """Book every entry of the flight record; returns how many parts were open. Nothing of it reaches the PLC."""
     left = parts.flight.left()

@@ -68,6 +68,7 @@ class FlightRecord:
     def __init__(self, path: Path, slots: int = 10_000, map_file: Callable[[int, int], mmap.mmap] = mmap.mmap) -> None:
         self.path = path
         self.set_aside: Path | None = None
+        self.is_new = False
         self._slots = slots
         self._map_file = map_file
         self._lock = threading.Lock()
@@ -94,6 +95,11 @@ class FlightRecord:
     ) -> None:
         self._map.close()
         self._file.close()
+
+    @property
+    def slots(self) -> int:
+        """How many entries it holds when it is full."""
+        return self._slots
 
     @property
     def used(self) -> int:
@@ -188,6 +194,7 @@ class FlightRecord:
                 file = _File(self.path)
             if slots is None:
                 file.make(self._slots)
+                self.is_new = True
             else:
                 self._slots = slots
         except BaseException:

@@ -93,9 +93,18 @@ def a_result() -> InspectionResult:
     )  # fmt: skip
     defects = (Defect("open", 0, 0.75, (1.0, 2.0, 3.0, 4.0), "b"),)
     return InspectionResult(
-        trigger, Evaluation.NOT_OK, Reason.DEFECT, "open 0.75 in b", defects, ("a", "b"), 2, (0.3,), "ab" * 32, 2_000_000,
+        trigger,
+        Evaluation.NOT_OK,
+        Reason.DEFECT,
+        "open 0.75 in b",
+        defects,
+        ("a", "b"),
+        2,
+        (0.3,),
+        "ab" * 32,
+        2_000_000,
         {"infer": 1_500_000},
-    )  # fmt: skip
+    )
 
 
 async def test_every_tag_has_its_type_rank_and_dimension_in_the_second_namespace(plc: Plc) -> None:
@@ -153,13 +162,24 @@ async def test_the_block_is_enough_for_the_whole_handshake(pair: tuple[OpcUaServ
 @pytest.mark.parametrize(
     ("tag", "value", "error"),
     [
-        pytest.param("Control.TriggerSeq", ua.Variant([1, 2], ua.VariantType.UInt32), "BadTypeMismatch", id="an array into a scalar"),
+        pytest.param(
+            "Control.TriggerSeq",
+            ua.Variant([1, 2], ua.VariantType.UInt32),
+            "BadTypeMismatch",
+            id="an array into a scalar",
+        ),
         pytest.param("Control.TriggerSeq", ua.Variant(1, ua.VariantType.Int64), "BadTypeMismatch", id="another type"),
-        pytest.param("Control.Block", ua.Variant([1] * 7, ua.VariantType.UInt32), "BadOutOfRange", id="an array too short"),
-        pytest.param("Control.PartId", ua.Variant("x" * 255, ua.VariantType.String), "BadOutOfRange", id="a text too long"),
-        pytest.param("Status.Word", ua.Variant(1, ua.VariantType.UInt16), "BadUserAccessDenied", id="a tag of the station"),
+        pytest.param(
+            "Control.Block", ua.Variant([1] * 7, ua.VariantType.UInt32), "BadOutOfRange", id="an array too short"
+        ),
+        pytest.param(
+            "Control.PartId", ua.Variant("x" * 255, ua.VariantType.String), "BadOutOfRange", id="a text too long"
+        ),
+        pytest.param(
+            "Status.Word", ua.Variant(1, ua.VariantType.UInt16), "BadUserAccessDenied", id="a tag of the station"
+        ),
     ],
-)  # fmt: skip
+)
 async def test_a_wrong_write_is_refused_and_the_connection_stays(
     plc: Plc, tag: str, value: ua.Variant, error: str
 ) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import Rig
+from station_rig import Rig
 
 from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason, Refusal
 from edge_inspector.errors import InferenceError
@@ -354,3 +354,18 @@ async def test_what_a_killed_process_left_is_booked_as_told_or_undefined(rig: Ri
     books = rig.books()
     assert (books.accepted, books.refused, books.results) == (5, 1, 5)
     assert books.balanced
+
+
+async def test_after_a_power_cut_no_number_is_given_twice(rig: Rig) -> None:
+    rig.recipe("r")
+    async with rig.running() as link:
+        await link.ready()
+        link.trigger(1)
+        await link.result(1)
+    (rig.folder / "flight.bin").unlink()  # the tmpfs is gone
+    rig.link = type(link)()
+    async with rig.running() as link:
+        await link.ready()
+        link.trigger(1)
+        await link.result(1)
+    assert [row.seq for row in rig.rows()] == [1, 2 + 64]
