@@ -36,7 +36,9 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     draft = config.draft(path)
     cameras = {name: plugins.load("camera", camera.type)(name, camera) for name, camera in draft.cameras.items()}
     recipes, problems = _recipes(path, draft, cameras)
-    problems = [*draft.problems, *problems, *_missing_files(path, draft), *_long_paths(path, draft)]
+    told = {problem.key for problem in draft.problems}
+    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft)]
+    problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
     settings = draft.station
     if settings is None or problems:
         raise StationFileError(problems)

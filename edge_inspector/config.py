@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,7 +82,7 @@ class StationSettings(Settings):
 class LogSettings(Settings):
     """What is logged, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is less is left out.")
     json_lines: bool | None = Field(None, description="JSON lines; default: unless standard error is a terminal.")
 
 
@@ -117,7 +118,8 @@ class Problem:
 
     def __str__(self) -> str:
         value = f" = {self.value}" if self.value else ""
-        return f"{self.file}: {self.key or 'file'}{value}: {self.expected}"
+        text = f"{self.file}: {self.key or 'file'}{value}: {self.expected}"
+        return " ".join(text.splitlines())  # one line, whatever a path or a message holds
 
 
 class StationFileError(ConfigError):
@@ -176,11 +178,16 @@ def draft(path: Path) -> Draft:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the station file, every installed plugin included."""
-    schema = TypeAdapter(StationConfig).json_schema()
+    schema = _adapter(StationConfig).json_schema()
     for model in schema["$defs"].values():
         if "const" in model["properties"].get("type", {}):  # a plugin's `type` is asked for, whatever its default
             model["required"] = sorted({*model.get("required", ()), "type"})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def dotted(key: tuple[str, ...] | list[str]) -> str:
+    """A key as TOML writes it, on one line: what is not a bare key stands in quotes."""
+    return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part, ensure_ascii=False) for part in key)
 
 
 _DEEPEST = 16
@@ -205,8 +212,9 @@ _ONE_EACH: Mapping[str, tuple[tuple[str, ...], ...]] = {
 
 
 def _parse(path: Path) -> dict[str, Any]:
+    """The file as it is written; a byte order mark, as Windows editors write it, is no mistake."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         what = "no such file; give the path of a station file, or begin with deploy/examples/station.toml"
     except IsADirectoryError:
@@ -274,7 +282,12 @@ def _value_problem(path: Path, key: tuple[str, ...], value: object, expected: st
 
 def _validated(model: Any, table: object, context: dict[str, Any]) -> Any:
     """As JSON, and strictly: what the JSON Schema calls a string is not also taken for a number."""
-    return TypeAdapter(model).validate_json(json.dumps(table, default=str), strict=True, context=context)
+    return _adapter(model).validate_json(json.dumps(table, default=str), strict=True, context=context)
+
+
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 def _valid(tables: object, model: Any, context: dict[str, Any]) -> dict[str, Any]:
@@ -289,8 +302,8 @@ def _valid(tables: object, model: Any, context: dict[str, Any]) -> dict[str, Any
 
 
 def _follows(error: Any) -> bool:
-    """Whether an error is only the consequence of others: "no entries", because each of them is wrong."""
-    return error["type"] == "too_short" and bool(error["input"])
+    """Whether an error is only the consequence of others: "too few entries", because some of them are wrong."""
+    return bool(error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"])
 
 
 def _problem(path: Path, error: Any) -> Problem:
@@ -321,11 +334,6 @@ def _problem(path: Path, error: Any) -> Problem:
         "tuple_type": "expected an array",
     }.get(kind, _sentence(error["msg"]))
     return Problem(path, dotted(location), "" if kind == "missing" else _shown(value), expected)
-
-
-def dotted(key: tuple[str, ...] | list[str]) -> str:
-    """A key as TOML writes it, on one line: what is not a bare key stands in quotes."""
-    return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part, ensure_ascii=False) for part in key)
 
 
 def _shown(value: object) -> str:

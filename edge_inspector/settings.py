@@ -45,16 +45,16 @@ class CameraConfig(PluginConfig):
 class RoiSettings(Settings):
     """A rectangle in undistorted full-image pixels."""
 
-    x: int = Field(ge=0)
-    y: int = Field(ge=0)
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
+    x: int = Field(ge=0, description="Left edge, px.")
+    y: int = Field(ge=0, description="Upper edge, px.")
+    width: int = Field(gt=0, description="Width, px.")
+    height: int = Field(gt=0, description="Height, px.")
 
 
 class View(Settings):
     """One camera's part in a recipe."""
 
-    camera: Name
+    camera: Name = Field(description="A camera of this file; a camera gives one view of a part.")
     roi: RoiSettings | None = Field(None, description="Inspect only this rectangle, in undistorted full-image pixels.")
 
 
@@ -66,7 +66,9 @@ class Recipe(Settings):
         "plc", description="plc: a change of Control.TriggerSeq; line: the camera's own trigger; timer: every period_s."
     )
     period_s: float | None = Field(None, gt=0, le=3600, description="Seconds between parts, for trigger = timer.")
-    views: tuple[View, ...] = Field(min_length=1, max_length=16)
+    views: tuple[View, ...] = Field(
+        min_length=1, max_length=16, description="The pictures of a part, one camera each; all of them are judged."
+    )
     bundle: Path = Field(description="Folder of the model bundle, or the name of one that came with edge-inspector.")
     deadline_ms: float = Field(1000.0, gt=0, le=600_000, description="From the trigger to the end of the PLC write.")
     output_margin_ms: float = Field(

@@ -45,7 +45,7 @@ class CalibrationFile(Settings):
 def load_calibration(path: Path) -> Calibration:
     """Read one file. ConfigError names the file, the key and what was expected."""
     try:
-        file = CalibrationFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        file = CalibrationFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as exc:
         raise ConfigError(f"{path}: calibration cannot be read: {exc.strerror}") from exc
     except RecursionError as exc:

@@ -55,8 +55,8 @@ def demo(
     )
     with told_to_the_user():
         made = run_demo(options, console)
-    if report is not None:
-        report.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
+        if report is not None:
+            report.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
     print_summary(made, console)
     if not made.balanced:
         raise typer.Exit(EXIT_BALANCE)

@@ -90,7 +90,7 @@ def load_bundle(path: Path) -> Bundle:
     sha256 = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
     try:
         document = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (ValueError, RecursionError) as exc:  # tomllib's own, no UTF-8, absurd numbers, absurd nesting
         raise DamagedBundleError(path, [f"{toml_path} is not TOML: {exc}; correct it there"]) from exc
     try:
         written = _ModelToml.model_validate(document)
@@ -170,9 +170,17 @@ def _schema_problems(error: ValidationError) -> Iterator[str]:
         if found["type"] == "missing":
             yield f"{key} is missing; add it"
         elif found["type"] == "extra_forbidden":
-            yield f"{key} = {found['input']!r} is a key that nobody reads; correct its name or remove it"
+            yield f"{key} = {_shown(found['input'])} is a key that nobody reads; correct its name or remove it"
         else:
-            yield f"{key} = {found['input']!r}: {found['msg']}; correct it"
+            yield f"{key} = {_shown(found['input'])}: {found['msg']}; correct it"
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _damage(written: object, sha256: str) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Config(PluginConfig):
     """One broker."""
 
     type: Literal["mqtt"] = "mqtt"
-    host: str = Field(default="localhost", min_length=1)
+    host: str = Field(default="localhost", min_length=1, description="Name or address of the broker.")
     port: int | None = Field(default=None, ge=1, le=65535, description="1883, or 8883 with tls, when not given.")
     prefix: Topic = Field(
         default="edge/site/area/line/cell",
@@ -58,15 +58,17 @@ class Config(PluginConfig):
         max_length=128,
         description="edge-inspector-<station> when not given; unique at the broker.",
     )
-    username: str | None = None
+    username: str | None = Field(default=None, description="Without one the station logs in as nobody.")
     password_file: LocalPath | None = Field(default=None, description="File with the password in its first line.")
-    tls: Tls | None = None
+    tls: Tls | None = Field(default=None, description="Encrypt; an empty table trusts the system's certificates.")
     keepalive_s: int = Field(
         default=12, ge=2, le=600, description="A frozen station is reported offline after 1.5 times this."
     )
-    protocol: Literal["5", "3.1.1"] = "5"
+    protocol: Literal["5", "3.1.1"] = Field(default="5", description="Version of MQTT that the broker speaks.")
     in_flight: int = Field(default=20, ge=1, le=1000, description="Messages on their way at once; 20 measured best.")
-    connect_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    connect_timeout_s: float = Field(
+        default=5.0, gt=0, le=60, description="How long the broker may take to answer; then it is tried again."
+    )
     ack_timeout_s: float = Field(
         default=10.0, gt=0, le=120, description="Without any PUBACK for so long the connection is given up."
     )
