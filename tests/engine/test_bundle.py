@@ -198,7 +198,9 @@ def test_a_path_with_folders_is_no_shipped_name(tmp_path: Path) -> None:
     assert "bundles" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["schema = " + "9" * 5000, "a = " + "[" * 5000 + "]" * 5000, "schema = 1" + "0" * 4000])
+@pytest.mark.parametrize(
+    "text", ["schema = " + "9" * 5000, "a = " + "[" * 5000 + "]" * 5000, "schema = 1" + "0" * 4000]
+)
 def test_absurd_toml_is_a_clear_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.onnx").write_bytes(b"")
     (tmp_path / "model.toml").write_text(text)
