@@ -1,9 +1,8 @@
-"""Train, export and measure the pcb-demo detector. Learns from generated boards only.
+"""Train and export the pcb-demo detector on one CPU thread. Learns from generated boards only.
 
-    python engines/pcb-demo/train.py                                          # all of it, on one CPU thread
-    python engines/pcb-demo/train.py --evaluate-only --real ../shared/data/pcb/test   # the figures in README.md
+    python engines/pcb-demo/train.py
 
-Needs torch, onnx, onnxruntime, pycocotools and OpenCV: a development tool, not part of the product.
+Needs torch and onnx besides edge-inspector: a development tool, not part of the product.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -23,13 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_inspector.demo.boards import CLASSES, Board, draw_board, write_pictures
+
 BUNDLE = Path(__file__).resolve().parent
-sys.path[:0] = [str(BUNDLE.parents[1]), str(BUNDLE)]
-
-import evaluate  # noqa: E402
-
-from edge_inspector.demo.boards import CLASSES, Board, draw_board, write_pictures  # noqa: E402
-
+GOLDEN, GOLDEN_SEED = 24, 2  # so many good and so many bad pictures
 INPUT_PX = 640
 STRIDE_PX = 8
 CELLS = (INPUT_PX // STRIDE_PX) ** 2
@@ -258,9 +253,6 @@ def export(detector: Detector, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluate-only", action="store_true", help="measure the model.onnx that is there")
-    parser.add_argument("--thresholds-only", action="store_true", help="choose thresholds for the model.onnx there")
-    parser.add_argument("--real", type=Path, help="folder of DeepPCB test pictures to measure on as well")
     parser.add_argument("--pool", type=int, default=3000, help="boards drawn for training")
     parser.add_argument("--minutes", type=float, default=25, help="time for drawing and learning")
     parser.add_argument("--seed", type=int, default=1)
@@ -268,13 +260,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    if not arguments.evaluate_only and not arguments.thresholds_only:
-        export(train(arguments.pool, arguments.minutes, arguments.seed), arguments.onnx)
-        write_pictures(BUNDLE / "golden", evaluate.GOLDEN, evaluate.GOLDEN, evaluate.GOLDEN_SEED)
-    if not arguments.evaluate_only:
-        evaluate.thresholds(arguments.onnx)
-    if not arguments.thresholds_only:
-        evaluate.report(arguments.onnx, arguments.real)
+    export(train(arguments.pool, arguments.minutes, arguments.seed), arguments.onnx)
+    write_pictures(BUNDLE / "golden", GOLDEN, GOLDEN, GOLDEN_SEED)
 
 
 if __name__ == "__main__":
