@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timezone
 
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_LIBC = ctypes.CDLL(None)
 
 
 class _Timex(ctypes.Structure):
@@ -26,4 +27,4 @@ class SystemClock:
 
     def synced(self) -> bool:
         """The kernel's own word; a container that may not ask counts as not synchronised."""
-        return bool(0 <= ctypes.CDLL(None).adjtimex(ctypes.byref(_Timex())) < _TIME_ERROR)
+        return bool(0 <= _LIBC.adjtimex(ctypes.byref(_Timex())) < _TIME_ERROR)

@@ -83,7 +83,8 @@ def prepare(pixels: Picture, pixel_format: PixelFormat, plan: PreparePlan) -> Ba
     if plan.calibration:
         halvings, xy, fraction = _fused_maps(plan.calibration, fit, plan.input)
         pixels = _halved(pixels, halvings)
-        small = cv2.remap(pixels, xy, fraction, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, (pad,) * 3)
+        content = cv2.remap(pixels, xy, fraction, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, (pad,) * 3)
+        small = _on_canvas(content, fit, plan.input, pad)
     else:
         small = _letterboxed(pixels, fit, plan.input, pad)
     return Batch(_normalised(_eight_bit(small), layout.order, plan.input), (fit.letterbox,), fit.bounds)
@@ -179,7 +180,7 @@ def _fit(plan: PreparePlan, hw: tuple[int, int]) -> _Fit:
 
 @lru_cache(maxsize=MAPS_KEPT)
 def _fused_maps(calibration: Calibration, fit: _Fit, spec: InputSpec) -> tuple[int, Picture, Picture]:
-    """How often to halve the picture first, then remap's two maps (CV_16SC2) from there to the model's input."""
+    """How often to halve the picture first, then remap's two maps (CV_16SC2) from there to `fit.content`."""
     letterbox, (height, width) = fit.letterbox, calibration.image_hw
     halvings = _halvings((height, width), letterbox.scale)
     matrix, distortion = _pinhole(calibration)
@@ -189,10 +190,8 @@ def _fused_maps(calibration: Calibration, fit: _Fit, spec: InputSpec) -> tuple[i
     seen[0, 2] += letterbox.offset_x + letterbox.scale / 2 - 0.5
     seen[1, 2] += letterbox.offset_y + letterbox.scale / 2 - 0.5
     maps = cv2.initUndistortRectifyMap(matrix, distortion, None, seen, (spec.width_px, spec.height_px), cv2.CV_32FC1)
-    content = np.zeros((spec.height_px, spec.width_px), bool)
-    _cut(content, fit.content)[:] = True
     x, y = (
-        np.where(content, ((m + 0.5) / 2**halvings - 0.5).clip(OUTSIDE, side + 1), OUTSIDE).astype(np.float32)
+        ((_cut(m, fit.content) + 0.5) / 2**halvings - 0.5).clip(OUTSIDE, side + 1).astype(np.float32)
         for m, side in zip(maps, (width, height), strict=True)
     )
     return halvings, *cv2.convertMaps(x, y, cv2.CV_16SC2)
@@ -206,7 +205,11 @@ def _letterboxed(pixels: Picture, fit: _Fit, spec: InputSpec, pad: int) -> Pictu
         # above a half, LINEAR still looks at every pixel; INTER_AREA measured 5 to 8 times slower at such ratios
         how = cv2.INTER_LINEAR if rest > 0.5 else cv2.INTER_AREA
         picture = cv2.resize(_halved(picture, halvings), wh, interpolation=how)
-    if wh == (spec.width_px, spec.height_px):
+    return _on_canvas(picture, fit, spec, pad)
+
+
+def _on_canvas(picture: Picture, fit: _Fit, spec: InputSpec, pad: int) -> Picture:
+    if picture.shape[:2] == (spec.height_px, spec.width_px):
         return picture
     canvas = np.full((spec.height_px, spec.width_px, *picture.shape[2:]), pad, picture.dtype)
     _cut(canvas, fit.content)[:] = picture
