@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import asyncio.runners
 import os
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio._backends._asyncio
 import hypothesis
 import pytest
 
+NOBODY = 65534
 GRACE_S = 2.0  # a thread that was told to stop may need a moment on a busy machine
 PYTEST_RUNNER = "TestRunner._run_tests_and_fixtures"  # the task in which anyio's pytest plugin runs our async tests
 
@@ -55,6 +58,22 @@ def no_leaked_task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     if leaked:
         pytest.fail(f"leaked tasks: {sorted(leaked)}; await or cancel them before the event loop closes")
+
+
+@pytest.fixture
+def ordinary_user(tmp_path: Path) -> Iterator[None]:
+    """Runs the test without root's right to read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in (tmp_path, *tmp_path.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            folder.chmod(0o755)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def _python_threads() -> set[threading.Thread]:

@@ -214,9 +214,14 @@ def test_an_empty_bundle_folder_is_told_file_by_file(folder: Path) -> None:
     assert missing == [f"{folder}/tiny/{name} is missing" for name in ("model.toml", "model.onnx")]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_bundle_that_may_not_be_read_is_told(folder: Path) -> None:
+@pytest.fixture
+def locked(folder: Path) -> Path:
     (folder / "tiny" / "model.onnx").chmod(0)
+    return folder
+
+
+@pytest.mark.usefixtures("locked", "ordinary_user")
+def test_a_bundle_that_may_not_be_read_is_told(folder: Path) -> None:
     assert "Permission denied" in problems(folder)["recipes.board.bundle"][0][1]
 
 

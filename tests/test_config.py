@@ -156,11 +156,17 @@ def test_a_path_that_goes_through_a_file_is_told(tmp_path: Path) -> None:
         config.load(tmp_path / "file" / "station.toml")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
     path = tmp_path / "station.toml"
     path.write_text(STATION)
     path.chmod(0)
+    return path
+
+
+@pytest.mark.usefixtures("locked", "ordinary_user")
+def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "station.toml"
     with pytest.raises(StationFileError, match="may not be read by this user"):
         config.load(path)
 
@@ -289,7 +295,7 @@ BROKEN = [
     ("a broker without a name", 'host = "broker"', 'host = ""', "publishers.plant.host", "''", "at least 1"),
     ("an unknown level of the log", '"info"', '"chatty"', "log.level", "'chatty'", "expected 'debug', 'info', 'warning' or 'error'"),
     ("a table nested 40 deep", "[log]", f"[log{'.a' * 40}]", f"log{'.a' * 16}", "", DEEP),
-    ("a table nested 3000 deep", "[log]", f"[log{'.a' * 3000}]", f"log{'.a' * 16}", "", DEEP),
+    ("a table nested 200 deep", "[log]", f"[log{'.a' * 200}]", f"log{'.a' * 16}", "", DEEP),
     ("a table nested deep in an array", "[log]", f"[[x]]\ny = [{{{'a.' * 900}b = 1}}]\n[log]", "x.0.y.0" + ".a" * 13, "", DEEP),
 ]  # fmt: skip
 
