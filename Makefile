@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-main test-installed test-all venv format lock clean
+.PHONY: help demo check test test-main test-installed test-all venv format docs lock clean
 
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all  make test, then the heavy suites                (SUITE=\"$(SUITE)\")"
 	@echo "make check     format, lint, types, import layers"
 	@echo "make format    let ruff format and mend what it can"
+	@echo "make docs      write the generated pages of docs/reference anew"
 	@echo "make lock      write requirements/ anew from pyproject.toml    (LOCK_ARGS=--upgrade)"
 	@echo "make clean     remove what these commands made"
 
@@ -47,6 +48,9 @@ venv:
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: venv
+	$(BIN)/python tools/reference.py
 
 lock:
 	tools/system_packages.sh $(PYTHON)

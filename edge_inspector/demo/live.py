@@ -152,11 +152,11 @@ def print_summary(report: DemoReport, console: Console) -> None:
     )
     console.print(books)
     verdicts = Table(title="\nVerdicts", title_justify="left", box=None, padding=(0, 1))
-    for title in ("OK", "NOT_OK", "UNDEFINED", "escapes", "overkill", "recall", "precision"):
+    for title in ("OK", "NOT_OK", "UNDEF.", "UNDECID.", "escapes", "overkill", "recall", "prec."):
         verdicts.add_column(title, justify="right")
     truth = report.truth
     verdicts.add_row(
-        *(str(parts[name]) for name in ("ok", "not_ok", "undefined")),
+        *(str(parts[name]) for name in ("ok", "not_ok", "undefined", "not_decidable")),
         _share_text(truth.escapes),
         _share_text(truth.overkill),
         "-" if truth.recall is None else f"{truth.recall:.3f}",

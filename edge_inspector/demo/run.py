@@ -56,8 +56,10 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, console: Console) -> DemoReport:
-    """Run it. ConfigError: an argument is wrong. DemoError: a process failed."""
+    """Run it; SIGTERM ends its processes as Ctrl-C does. ConfigError: a wrong argument. DemoError: a process failed."""
     with contextlib.ExitStack() as stack:
+        before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        stack.callback(signal.signal, signal.SIGTERM, before)
         if options.folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-inspector-demo-")))
         else:
@@ -146,13 +148,15 @@ class _Demo:
             station.wait()
             raise DemoError(f"the station did not stop within {_STOP_S:g} s:\n{self._said('station')}") from None
         if code != 0:
-            raise DemoError(f"the station ended with exit code {code}:\n{self._said('station')}")
+            raise DemoError(f"the station ended, {_ending(code)}:\n{self._said('station')}")
 
     def _watch(self, plc: subprocess.Popen[bytes], listener: ControlListener) -> None:
         """Until the PLC has done its parts; on the way, kill the station if that was asked for."""
         options = self._options
         note = f"OPC UA 127.0.0.1:{self._opcua_port}   MQTT 127.0.0.1:{self._mqtt_port}"
         kills = sorted(options.kill_after)
+        if not self._console.is_terminal:
+            self._console.print(f"{options.parts} parts at up to {options.rate_hz:g} a second; {note}")
         with Live(console=self._console, refresh_per_second=8, transient=not self._console.is_terminal) as live:
             while plc.poll() is None:
                 live.update(live_view(listener, options.parts, note))
@@ -161,11 +165,11 @@ class _Demo:
                     self._kill_station()
                 if self._station is not None and self._station.poll() is not None:
                     code = self._station.returncode
-                    raise DemoError(f"the station ended by itself with exit code {code}:\n{self._said('station')}")
+                    raise DemoError(f"the station ended by itself, {_ending(code)}:\n{self._said('station')}")
                 time.sleep(_POLL_S)
             live.update(live_view(listener, options.parts, note))
         if plc.returncode != 0:
-            raise DemoError(f"the simulated PLC ended with exit code {plc.returncode}:\n{self._said('plc')}")
+            raise DemoError(f"the simulated PLC ended, {_ending(plc.returncode)}:\n{self._said('plc')}")
 
     def _kill_station(self) -> None:
         if self._station is None:
@@ -214,6 +218,10 @@ def _process(folder: Path, name: str, *arguments: str | int) -> Iterator[subproc
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+def _ending(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _free_ports(count: int) -> list[int]:

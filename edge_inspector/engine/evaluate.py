@@ -350,7 +350,8 @@ def _box_figures(counts: npt.NDArray[np.int64]) -> BoxFigures:
 
 
 def share(count: int, total: int) -> Share:
-    return Share(count, total, *wilson(count, total))
+    low, high = wilson(count, total)
+    return Share(count, total, round(low, 4), round(high, 4))
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:
