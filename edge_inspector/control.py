@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 
 log = structlog.get_logger()
 _BACKLOG = 256
+_MAX_CLIENTS = 32
+"""More are turned away: each costs a file descriptor, and the PLC's server needs some, too."""
 _MAX_LINE = 4096
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
@@ -27,6 +29,7 @@ class Control:
         self.status: Callable[[], object] = lambda: None
         self.stop: Callable[[], None] = lambda: None
         self._readers: set[anyio.abc.ObjectSendStream[bytes]] = set()
+        self._clients = 0
 
     def emit(self, kind: str, record: object) -> None:
         """Tell every listener; costs nothing when nobody listens."""
@@ -45,9 +48,20 @@ class Control:
         self.path.unlink(missing_ok=True)
         listener = await anyio.create_unix_listener(self.path, mode=0o660)
         async with listener:
-            await listener.serve(self._talk)
+            await listener.serve(self._greet)
+
+    async def _greet(self, stream: anyio.abc.SocketStream) -> None:
+        if self._clients >= _MAX_CLIENTS:
+            await stream.aclose()
+            return
+        self._clients += 1
+        try:
+            await self._talk(stream)
+        finally:
+            self._clients -= 1
 
     async def _talk(self, stream: anyio.abc.SocketStream) -> None:
+        """Until the client hangs up, sends a line without an end, or does not read its answers."""
         send, receive = anyio.create_memory_object_stream[bytes](_BACKLOG)
         async with stream, send, receive, anyio.create_task_group() as tasks:
             try:
@@ -56,7 +70,13 @@ class Control:
                 while True:
                     request = await buffered.receive_until(b"\n", _MAX_LINE)
                     send.send_nowait(_line(self._answer(request, send)))
-            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound, anyio.BrokenResourceError):
+            except (
+                anyio.EndOfStream,
+                anyio.IncompleteRead,
+                anyio.DelimiterNotFound,
+                anyio.BrokenResourceError,
+                anyio.WouldBlock,
+            ):
                 pass
             finally:
                 self._readers.discard(send)
@@ -65,7 +85,7 @@ class Control:
     def _answer(self, request: bytes, send: anyio.abc.ObjectSendStream[bytes]) -> dict[str, Any]:
         try:
             command = json.loads(request).get("command")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):  # the last one: thousands of brackets
             return {"error": 'expected one JSON object a line, such as {"command": "status"}'}
         if command == "status":
             return {"status": self.status()}

@@ -80,8 +80,12 @@ class SimulatedPlc:
         return self._seq >= self._parts and not self._open
 
     async def _lost(self) -> None:
-        """The station is away: its open parts run into their gates, then a fresh client tries again."""
+        """The station is away: what it had not accepted is rejected, for nobody knows when the write will arrive; the
+        rest runs into its gates. Then a fresh client tries again.
+        """
         self._station_boot = 0
+        for part in [p for p in self._open.values() if not p.accepted]:
+            self._unanswered(part)
         self._gates(time.monotonic())
         await asyncio.sleep(0.3)
 

@@ -92,6 +92,7 @@ class Contract:
     echoed: bool = False
     alive: bool = False
     heartbeat: int = 0
+    accepted: bool = False
     trigger_ack_seq: int = 0
     refused_seq: int = 0
     refused_reason: Reason = Reason.NONE
@@ -122,7 +123,11 @@ class Contract:
 
     def written(self, values: Mapping[str, Value], now_ns: int) -> tuple[Contract, tuple[PlcRequest, ...]]:
         """One write request of the PLC: tag name -> value. The order of the tags in it does not matter."""
-        values = _unblock(values)
+        me, stale = self.ticked(now_ns)
+        me, asked = me._taken(_unblock(values), now_ns)
+        return me, (*stale, *asked)
+
+    def _taken(self, values: Mapping[str, Value], now_ns: int) -> tuple[Contract, tuple[PlcRequest, ...]]:
         before = self.plc
         was_synced = self.echoed
         out: list[PlcRequest] = []
@@ -213,7 +218,8 @@ class Contract:
             return replace(self, status=message)
         if isinstance(message, TriggerAccepted):
             status = replace(self.status, ready=False, busy=True, acquiring=True)
-            return replace(self, trigger_ack_seq=message.trigger_seq, exposure_done=False, status=status)
+            me = replace(self, accepted=True, trigger_ack_seq=message.trigger_seq)
+            return replace(me, exposure_done=False, status=status)
         if isinstance(message, TriggerRefused):
             return self._refuse(message.trigger_seq, message.reason)
         if isinstance(message, ExposureDone):

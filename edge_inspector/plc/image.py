@@ -151,7 +151,7 @@ def _ring_row(r: InspectionResult) -> list[int]:
 
 
 def _word(c: Contract) -> int:
-    acknowledged = c.trigger_ack_seq == c.plc.trigger_seq and c.trigger_ack_seq != 0
+    acknowledged = c.accepted and c.trigger_ack_seq == c.plc.trigger_seq
     valid = c.shown is not None
     bits = (
         True,

@@ -11,7 +11,7 @@ import structlog
 from edge_inspector import pipeline
 from edge_inspector.datatypes import Frame, PreparePlan, Reason
 from edge_inspector.errors import CameraError, FrameError
-from edge_inspector.interfaces import Camera, Clock
+from edge_inspector.interfaces import Camera, Clock, Progress
 from edge_inspector.station.backoff import Backoff
 from edge_inspector.station.events import CameraDown, CameraUp, Exposed, Job, LineEvent, Picture, Shot, ViewFailed
 
@@ -28,6 +28,7 @@ class CameraThread:
         name: str,
         camera: Camera,
         clock: Clock,
+        progress: Progress,
         grab_timeout_s: float,
         post: Callable[[LineEvent], None],
         infer: Callable[[Job], bool],
@@ -40,6 +41,7 @@ class CameraThread:
         self.name = name
         self.camera = camera
         self._clock = clock
+        self._progress = progress
         self._grab_timeout_s = grab_timeout_s
         self._post = post
         self._infer = infer
@@ -47,6 +49,7 @@ class CameraThread:
         self._shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._number = 0
+        self._opening = 0
 
     def shoot(self, shot: Shot) -> None:
         """Expose once for this part."""
@@ -58,10 +61,12 @@ class CameraThread:
     def run(self) -> None:
         backoff = Backoff()
         while not self._stopping.is_set():
+            self._progress.sign(f"camera-{self.name}")
             try:
                 with self.camera:
+                    self._opening += 1
                     log.info("camera_up", camera=self.name)
-                    self._post(CameraUp(self.name))
+                    self._post(CameraUp(self.name, self._opening))
                     backoff.reset()
                     self._serve()
             except CameraError as exc:
@@ -70,15 +75,34 @@ class CameraThread:
                 self._stopping.wait(backoff.next_s())
 
     def _serve(self) -> None:
-        while not self._stopping.is_set():
-            if self.camera.software_triggered:
-                try:
-                    shot = self._shots.get(timeout=_WAIT_S)
-                except queue.Empty:
-                    continue
-                self._expose(shot)
-            else:
-                self._watch()
+        """Until the camera is lost, which is told before it is closed: a driver may take its time for that."""
+        try:
+            while not self._stopping.is_set():
+                self._progress.sign(f"camera-{self.name}")
+                self._turn()
+        except CameraError as exc:
+            self._post(CameraDown(self.name, str(exc)))
+            raise
+
+    def _turn(self) -> None:
+        """One exposure, or a bounded wait for one."""
+        if not self.camera.software_triggered:
+            self._watch()
+            return
+        try:
+            shot = self._shots.get(timeout=_WAIT_S)
+        except queue.Empty:
+            return
+        if shot.opening != self._opening:
+            self._drop(shot, Reason.CAMERA, f"camera {self.name} was lost before it took the picture")
+        elif self._clock.monotonic_ns() >= shot.deadline_ns:
+            self._drop(shot, Reason.DEADLINE, f"camera {self.name} was busy until after the deadline")
+        else:
+            self._expose(shot)
+
+    def _drop(self, shot: Shot, reason: Reason, text: str) -> None:
+        """Take no picture: it would show whatever is in front of the camera by now."""
+        self._post(ViewFailed(self._next_picture(), shot.seq, reason, text))
 
     def _expose(self, shot: Shot) -> None:
         picture = self._next_picture()
@@ -98,10 +122,15 @@ class CameraThread:
         self._hand_on(picture, shot.seq, shot.recipe, shot.plan, frame)
 
     def _watch(self) -> None:
+        """A picture that nobody asked for; a damaged one, too, shows that a part was there."""
         try:
             frame = self.camera.grab(_WAIT_S)
         except FrameError as exc:
-            self._post(ViewFailed(self._next_picture(), None, Reason.BAD_FRAME, str(exc)))
+            wanted = self._free_running(self.name)
+            if wanted is not None:
+                picture = self._next_picture()
+                self._post(Exposed(picture, None, wanted[0], self._clock.monotonic_ns()))
+                self._post(ViewFailed(picture, None, Reason.BAD_FRAME, str(exc)))
             return
         if frame is None:
             return

@@ -54,7 +54,7 @@ async def run(parts: Parts, control: Control) -> None:
 
 async def _serve(parts: Parts, control: Control) -> None:
     recover(parts)
-    progress = ProgressBook(parts.clock)
+    progress, cameras = ProgressBook(parts.clock), ProgressBook(parts.clock)
     line = Line(parts, first_free_seq(parts), control.emit)
     for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
         if path is not None:
@@ -64,7 +64,7 @@ async def _serve(parts: Parts, control: Control) -> None:
     )
     line.cameras = {
         name: CameraThread(
-            name, camera, parts.clock, parts.limits.grab_timeout_s, line.post, gpu.put, line.free_running
+            name, camera, parts.clock, cameras, parts.limits.grab_timeout_s, line.post, gpu.put, line.free_running
         )
         for name, camera in parts.cameras.items()
     }
@@ -82,7 +82,7 @@ async def _serve(parts: Parts, control: Control) -> None:
             for link in parts.links:
                 tasks.start_soon(_receive, link, line, name="plc-receive")
             tasks.start_soon(_timer, line, name="timer")
-            tasks.start_soon(_pulse, line, progress, publishers, name="pulse")
+            tasks.start_soon(_pulse, line, progress, cameras, publishers, name="pulse")
             tasks.start_soon(_signals, line, name="signals")
             tasks.start_soon(control.serve, name="control")
             tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, name="stop-timeout")
@@ -145,15 +145,18 @@ async def _timer(line: Line) -> None:
             line.events.put_nowait(TimerTick())
 
 
-async def _pulse(line: Line, progress: ProgressBook, publishers: list[PublisherThread]) -> None:
-    """The heartbeat, signed by the progress of the line loop and the GPU thread."""
+async def _pulse(line: Line, progress: ProgressBook, cameras: ProgressBook, publishers: list[PublisherThread]) -> None:
+    """The heartbeat, signed by the progress of the line loop and the GPU thread; a camera only has to make some."""
     while True:
-        progress.sign("line")
-        stale = progress.stale(STALE_S)
-        if progress.stale(HUNG_S):
-            raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(stale)}")
-        if not line.events.qsize():
-            line.events.put_nowait(Pulse(alive=not stale))
+        line.awake()
+        if not line.pulse_waiting:  # the line loop has come to the last one
+            progress.sign("line")
+        hung = progress.stale(HUNG_S) + cameras.stale(HUNG_S + line.parts.limits.grab_timeout_s)
+        if hung:
+            raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(hung)}")
+        if not line.pulse_waiting:
+            line.pulse_waiting = True
+            line.events.put_nowait(Pulse(alive=not progress.stale(STALE_S)))
         if line.status is not None:
             state, state_no = _state(line)
             for publisher in publishers:

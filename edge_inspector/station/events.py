@@ -19,11 +19,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Shot:
-    """The station asks a camera for the picture of part `seq`."""
+    """The station asks a camera for the picture of part `seq`, in its n-th opening, before `deadline_ns`."""
 
     seq: int
     recipe: str
     plan: PreparePlan
+    opening: int
+    deadline_ns: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,10 @@ class Job:
 
 @dataclass(frozen=True)
 class CameraUp:
+    """A camera is open, for the `opening`-th time."""
+
     camera: str
+    opening: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Exposed:
 
 @dataclass(frozen=True)
 class ViewFailed:
-    """There is no measured view for this picture; `seq` as in `Exposed`."""
+    """There is no measured view for this picture; `seq` as in `Exposed`, None also when only `picture` is known."""
 
     picture: Picture
     seq: int | None

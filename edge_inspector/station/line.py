@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -69,11 +70,18 @@ from edge_inspector.store.records import (
 )
 
 log = structlog.get_logger()
+STALL_NS = 200_000_000
+"""The loop says each 100 ms that it is awake; a gap longer than this is a stall."""
+AFTERMATH_NS = 50_000_000
+"""How long after a stall the loop may still be reading what has waited in its sockets."""
 
 
 @dataclass
 class Open:
-    """An inspection with what the line needs to follow it; `link` is None where the station numbers the parts."""
+    """An inspection with what the line needs to follow it; `link` is None where the station numbers the parts.
+
+    `asker_gone`: the start of the PLC that asked is over, and its successor can take nothing of this part for its own.
+    """
 
     inspection: Inspection
     recipe: LoadedRecipe
@@ -81,6 +89,7 @@ class Open:
     timer: asyncio.TimerHandle
     link: PlcLink | None
     exposed_told: bool = False
+    asker_gone: bool = False
 
 
 class Line:
@@ -103,14 +112,19 @@ class Line:
         self._parts_of: dict[Picture, int] = {}
         self._settled: dict[int, Inspection] = {}
         self._exposing: dict[str, int] = {}
+        self._openings: dict[str, int] = {}
         self._down: dict[str, str] = dict.fromkeys(parts.cameras, "is being opened")
         self._models_ready = False
         self._publishers_down: set[str] = set()
+        self._awake_ns = parts.clock.monotonic_ns()
+        self._stall = (0, 0)
+        self.pulse_waiting = False
         self.stopping = asyncio.Event()
 
     def post(self, event: LineEvent) -> None:
         """Hand an event to the loop; from any thread."""
-        self._loop.call_soon_threadsafe(self.events.put_nowait, event)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: a driver that hung has outlived the station
+            self._loop.call_soon_threadsafe(self.events.put_nowait, event)
 
     def free_running(self, camera: str) -> tuple[str, PreparePlan] | None:
         """The recipe and plan for a picture of a camera that triggers itself; called on the camera's thread."""
@@ -139,6 +153,7 @@ class Line:
         elif isinstance(event, Deadline):
             await self._advance(event.seq, lambda i, now: i.on_deadline(now))
         elif isinstance(event, Pulse):
+            self.pulse_waiting = False
             if event.alive:
                 await self._tell_all(Alive())
         elif isinstance(event, Died):
@@ -160,6 +175,9 @@ class Line:
             self.parts.ledger.submit(BookAcknowledged(request.result_ids, self.parts.clock.utc()))
         elif isinstance(request, LinkState):
             log.info("plc_link", alive=request.alive, plc_boot_id=request.plc_boot_id)
+            for opened in self.open.values():
+                if opened.link is link and opened.inspection.trigger.plc_boot_id != request.plc_boot_id:
+                    opened.asker_gone = True
         else:
             await link.tell(await commands.answer(self, request))
 
@@ -197,6 +215,7 @@ class Line:
     def _accept(self, trigger_seq: int, part_id: str, at_ns: int, link: PlcLink | None, plc_boot_id: int) -> int:
         """Write the part into the flight record, start its deadline, book it. Nothing is told before this."""
         parts, recipe = self.parts, self.recipe
+        at_ns = self._earliest_ns(at_ns)
         seq = self._next_seq
         trigger = Trigger(
             seq=seq,
@@ -225,10 +244,25 @@ class Line:
         return seq
 
     def _shoot(self, seq: int) -> None:
-        recipe = self.open[seq].recipe
-        for camera, plan in recipe.plans.items():
+        opened = self.open[seq]
+        for camera, plan in opened.recipe.plans.items():
             self._exposing[camera] = seq
-            self.cameras[camera].shoot(Shot(seq, recipe.name, plan))
+            deadline_ns = opened.inspection.trigger.deadline_ns
+            self.cameras[camera].shoot(Shot(seq, opened.recipe.name, plan, self._openings[camera], deadline_ns))
+
+    def awake(self) -> None:
+        """The loop turns; called each 100 ms."""
+        now = self.parts.clock.monotonic_ns()
+        if now - self._awake_ns > STALL_NS:
+            self._stall = (self._awake_ns, now)
+            log.warning("loop_stalled", ms=round((now - self._awake_ns) / 1e6))
+        self._awake_ns = now
+
+    def _earliest_ns(self, seen_ns: int) -> int:
+        """The earliest moment at which this can have happened: what is seen right after a stall may have waited."""
+        self.awake()
+        begun, ended = self._stall
+        return begun if begun <= seen_ns <= ended + AFTERMATH_NS else seen_ns
 
     def _book_refusal(self, trigger_seq: int, part_id: str, reason: Reason, count: int = 1) -> None:
         parts = self.parts
@@ -250,7 +284,7 @@ class Line:
             seq = await self._line_trigger(event)
             if seq is None:
                 return
-        self._exposing.pop(event.picture.camera, None)
+        self._release(event.picture.camera, seq)
         self._parts_of[event.picture] = seq
         opened = self.open.get(seq)
         if opened is None:
@@ -310,20 +344,23 @@ class Line:
 
     async def _view_failed(self, event: ViewFailed) -> None:
         camera = event.picture.camera
-        seq = event.seq if event.seq is not None else self._parts_of.get(event.picture)
-        self._parts_of.pop(event.picture, None)
-        if self._exposing.get(camera) == seq:
-            self._exposing.pop(camera, None)
-        if seq is None:  # a damaged picture of a camera that triggers itself: a part was there
-            exposed = Exposed(event.picture, None, self.recipe.name, self.parts.clock.monotonic_ns())
-            if self.recipe.settings.trigger != "line":
-                return
-            seq = await self._line_trigger(exposed)
-            if seq is None:
-                return
+        owner = self._parts_of.pop(event.picture, None)
+        seq = owner if event.seq is None else event.seq
+        if seq is None:  # a picture whose part could not be accepted
+            return
+        self._release(camera, seq)
         view = MeasuredView(camera, Detections.none(), event.reason, event.text)
         log.warning("view_failed", camera=camera, reason=event.reason.name.lower(), error=event.text)
         await self._advance(seq, lambda i, now: i.on_view(view, now))
+
+    def _release(self, camera: str, seq: int) -> None:
+        """The camera has done with this part; it may be exposing a newer one already."""
+        if self._exposing.get(camera) == seq:
+            del self._exposing[camera]
+
+    def _expected(self, seq: int) -> bool:
+        """Whether a view of this part may still come."""
+        return seq in self._exposing.values() or seq in self._parts_of.values()
 
     # --- the verdict --------------------------------------------------------------------------------------------------
 
@@ -340,16 +377,22 @@ class Line:
             return
         opened.timer.cancel()
         del self.open[seq]
-        if any(owner == seq for owner in self._parts_of.values()) or seq in self._exposing.values():
+        if self._expected(seq):
             self._settled[seq] = opened.inspection
         self.parts.flight.verdict(opened.slot, result)
         await self._tell_all(result)
-        self.parts.flight.told(opened.slot)
+        told = bool(self.parts.links) and not opened.asker_gone
+        if told:
+            self.parts.flight.told(opened.slot)
         told_ns = self.parts.clock.monotonic_ns()
         result = replace(result, stage_ns={**result.stage_ns, "tell": told_ns - now})
         messages = tuple(m for publisher in self.parts.publishers for m in publisher.render(result))
-        self.parts.ledger.submit(BookResult(opened.slot, result, told=bool(self.parts.links), messages=messages))
+        self.parts.ledger.submit(BookResult(opened.slot, result, told=told, messages=messages))
         self._emit("result", result)
+        late_ms = (told_ns - result.trigger.deadline_ns) / 1e6
+        if late_ms > 0:
+            word = result.evaluation.name
+            self.event("warning", "told_late", f"{result.result_id}: {word} told {late_ms:.1f} ms after its deadline")
 
     def _late(self, seq: int, step: Callable[[Inspection, int], Inspection], now: int) -> None:
         """A view of a part that is settled: booked as late, and it reaches nobody."""
@@ -359,7 +402,7 @@ class Line:
         after = step(settled, now)
         if after.late == settled.late:
             return
-        if any(owner == seq for owner in self._parts_of.values()):
+        if self._expected(seq):
             self._settled[seq] = after
         else:
             del self._settled[seq]
@@ -382,12 +425,15 @@ class Line:
     async def _health(self, event: CameraUp | CameraDown | ModelsReady | PublisherHealth) -> None:
         if isinstance(event, CameraUp):
             self._down.pop(event.camera, None)
+            self._openings[event.camera] = event.opening
         elif isinstance(event, CameraDown):
+            known = self._down.get(event.camera) == event.text
             self._down[event.camera] = event.text
             self._exposing.pop(event.camera, None)
             for seq in list(self.open):
                 await self._advance(seq, lambda i, now: i.on_camera_lost(event.camera, now))
-            self.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
+            if not known:
+                self.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
         elif isinstance(event, ModelsReady):
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
@@ -427,22 +473,29 @@ class Line:
         busy = any(camera in self._exposing for camera in self.recipe.cameras)
         return busy or len(self.open) >= self.parts.limits.max_open
 
-    def status_now(self) -> StationStatus:
-        """The station as PLC and broker should see it."""
+    def _error(self) -> tuple[int, str]:
+        """Status.ErrorCode and its text; (0, "") = none."""
         blocked = self._blocked()
         code, text = (0, "") if blocked is None else (ERROR_CODE.get(blocked[0], 0), blocked[1])
-        booking = self.parts.ledger.healthy
-        if not code and not booking:
+        silent = [camera for camera, seq in self._exposing.items() if seq not in self.open]
+        if not code and silent:
+            code, text = ERROR_CODE[Reason.CAMERA], f"camera {silent[0]} has not answered its trigger in time"
+        if not code and not self.parts.ledger.healthy:
             code, text = ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
+        return code, text
+
+    def status_now(self) -> StationStatus:
+        """The station as PLC and broker should see it."""
+        code, text = self._error()
         return StationStatus(
-            ready=blocked is None and not self._occupied(),
+            ready=self._blocked() is None and not self._occupied(),
             busy=bool(self.open),
             acquiring=bool(self._exposing),
             mode=self.mode,
             recipe=self.recipe.name,
             recipe_no=self.recipe.settings.number,
             recipe_ready=self._models_ready and not self.recipe_error,
-            warning=bool(self._publishers_down) or not booking,
+            warning=bool(self._publishers_down) or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,
             clock_synced=self.parts.clock.synced(),

@@ -122,8 +122,7 @@ class OpcUaServerLink:
         for write, answer in zip(event.request_params.NodesToWrite, event.response_params, strict=True):
             tag = self._tags.get(write.NodeId)
             if tag is not None and answer.is_good() and write.AttributeId == ua.AttributeIds.Value:
-                value = write.Value.Value.Value
-                values[tag.name] = tuple(value) if isinstance(value, list) else value
+                values[tag.name] = _value(write.Value.Value.Value)
         if values:
             await self._become(*self._contract.written(values, self._clock.monotonic_ns()))
 
@@ -177,6 +176,14 @@ class _Anonymous(UserManager):  # type: ignore[misc]
         self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None
     ) -> User | None:
         return User(role=UserRole.User, name="anonymous") if username is None else None
+
+
+def _value(native: Any) -> Value:
+    """What a client wrote; bytes that are no UTF-8, which asyncua passes on as lone surrogates, become "?"."""
+    if isinstance(native, str):
+        return native.encode("utf-8", "replace").decode("utf-8")
+    value: Value = tuple(native) if isinstance(native, list) else native
+    return value
 
 
 def _data_value(tag: Tag, value: Value, now: datetime) -> ua.DataValue:

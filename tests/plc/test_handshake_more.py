@@ -1,0 +1,125 @@
+"""The PLC contract where a PLC is slow, restarts, wraps round or writes what nobody expects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason, Trigger
+from edge_inspector.interfaces import (
+    Alive,
+    LinkState,
+    RefusedByLink,
+    ResultAcknowledged,
+    TriggerAccepted,
+    TriggerRequest,
+)
+from edge_inspector.plc.handshake import BUFFER, STARTING, Contract
+from edge_inspector.plc.image import image
+
+BOOT, PLC_BOOT = 77, 5
+READY = replace(STARTING, ready=True, recipe="r", recipe_no=1, recipe_ready=True, error_text="")
+SECOND = 1_000_000_000
+TOP = 2**32 - 1
+
+
+def linked(last_seq: int = 0, acknowledge: bool = True) -> Contract:
+    contract = Contract(BOOT, acknowledge=acknowledge).told(READY, 0)
+    contract, _ = contract.written({"Control.PlcBootId": PLC_BOOT, "Control.TriggerSeq": last_seq}, 0)
+    return contract.written({"Control.BootIdEcho": BOOT, "Control.Heartbeat": 1}, 0)[0]
+
+
+def a_result(seq: int, plc_boot: int = PLC_BOOT) -> InspectionResult:
+    trigger = Trigger(
+        seq, f"s.b.{seq}", seq, f"part-{seq}", 1, Mode.PRODUCTION, "r", 1, BOOT, plc_boot, 0, SECOND,
+        "2026-11-22T00:00:00.000Z", True,
+    )  # fmt: skip
+    return InspectionResult(trigger, Evaluation.OK, Reason.NONE, "", (), ("a",), 1, (0.5,), "ab" * 32, 2_000_000, {})
+
+
+def test_a_trigger_that_is_read_after_the_heartbeat_has_run_out_is_refused() -> None:
+    """As after a stall of ours: nothing has looked at the clock since the last write."""
+    contract, requests = linked(10).written({"Control.TriggerSeq": 11}, 3 * SECOND)
+    assert requests == (LinkState(False, PLC_BOOT), RefusedByLink(11, "", Reason.PLC_LINK))
+    assert not contract.linked
+
+
+def test_a_heartbeat_after_a_stall_says_that_the_link_was_down_and_is_up_again() -> None:
+    contract, requests = linked().written({"Control.Heartbeat": 2}, 3 * SECOND)
+    assert requests == (LinkState(False, PLC_BOOT), LinkState(True, PLC_BOOT))
+    assert contract.linked
+
+
+def test_a_held_result_runs_out_before_the_next_write_is_looked_at() -> None:
+    contract = linked(acknowledge=False).told(a_result(1), 0)
+    contract, _ = contract.written({"Control.Heartbeat": 2}, contract.hold_ns + 1)
+    assert contract.shown is None
+
+
+@pytest.mark.parametrize("last", [0, 1, 2**31 - 1, 2**31, TOP - 1, TOP])
+def test_triggers_and_acknowledgements_go_on_over_every_border(last: int) -> None:
+    contract = linked(last)
+    for step in range(1, 4):
+        seq = (last + step) % 2**32
+        contract, requests = contract.written({"Control.TriggerSeq": seq}, step)
+        assert requests == (TriggerRequest(seq, "", step, PLC_BOOT),)
+        contract = contract.told(TriggerAccepted(seq), step).told(a_result(seq), step)
+        contract, requests = contract.written({"Control.ResultAckSeq": seq}, step)
+        assert requests == (ResultAcknowledged(seq, (f"s.b.{seq}",)),)
+        assert contract.shown is None
+        assert contract.told(TriggerAccepted(seq), step).trigger_ack_seq == seq
+    assert contract.counters.missed == 0
+
+
+def test_the_acknowledge_bit_is_up_for_the_trigger_number_0_too() -> None:
+    contract, _ = linked(TOP).written({"Control.TriggerSeq": 0}, 1)
+    assert not int(str(image(contract)["Status.Word"])) & 1 << 2
+    contract = contract.told(TriggerAccepted(0), 2)
+    assert int(str(image(contract)["Status.Word"])) & 1 << 2
+
+
+def test_one_acknowledgement_over_the_wrap_frees_what_came_before_it() -> None:
+    contract = linked(TOP - 1).told(a_result(TOP), 1).told(a_result(0), 2).told(a_result(1), 3)
+    contract, requests = contract.written({"Control.ResultAckSeq": 0}, 4)
+    assert requests == (ResultAcknowledged(0, (f"s.b.{TOP}", "s.b.0")),)
+    assert contract.shown == a_result(1)
+
+
+def test_the_heartbeat_wraps() -> None:
+    assert replace(linked(), heartbeat=TOP).told(Alive(), 1).heartbeat == 0
+
+
+def test_the_heartbeat_of_the_plc_may_wrap() -> None:
+    contract, _ = linked().written({"Control.Heartbeat": TOP}, SECOND)
+    contract, _ = contract.written({"Control.Heartbeat": 0}, 3 * SECOND - 1)
+    assert contract.ticked(4 * SECOND)[0].linked
+
+
+def test_an_acknowledgement_in_the_write_of_a_new_plc_boot_id_frees_nothing() -> None:
+    contract = linked().told(a_result(1), 1)
+    contract, requests = contract.written({"Control.PlcBootId": 6, "Control.ResultAckSeq": 1}, 2)
+    assert not any(isinstance(r, ResultAcknowledged) for r in requests)
+    assert contract.shown is None
+
+
+def test_a_result_of_the_plc_before_is_never_acknowledged_by_its_successor() -> None:
+    contract = linked(10)
+    contract, _ = contract.written({"Control.PlcBootId": 6, "Control.TriggerSeq": 0}, 1)
+    contract, _ = contract.written({"Control.BootIdEcho": BOOT}, 1)
+    contract = contract.told(a_result(1), 2)
+    contract, requests = contract.written({"Control.ResultAckSeq": 1}, 3)
+    assert requests == ()
+
+
+def test_an_overrun_ends_when_everything_is_acknowledged_and_the_next_trigger_is_accepted() -> None:
+    contract = linked(BUFFER + 2)
+    for seq in range(1, BUFFER + 3):
+        contract = contract.told(a_result(seq), 1)
+    assert contract.overrun
+    contract, _ = contract.written({"Control.ResultAckSeq": BUFFER}, 2)
+    assert contract.overrun, "one is still unread"
+    contract, _ = contract.written({"Control.ResultAckSeq": BUFFER + 2}, 3)
+    assert not contract.overrun
+    _, requests = contract.written({"Control.TriggerSeq": BUFFER + 3}, 4)
+    assert requests == (TriggerRequest(BUFFER + 3, "", 4, PLC_BOOT),)
