@@ -37,7 +37,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     cameras = {name: plugins.load("camera", camera.type)(name, camera) for name, camera in draft.cameras.items()}
     recipes, problems = _recipes(path, draft, cameras)
     told = {problem.key for problem in draft.problems}
-    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft)]
+    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *_nobody_acknowledges(path, draft)]
     problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
     settings = draft.station
     if settings is None or problems:
@@ -119,6 +119,15 @@ def _files(settings: Settings) -> Iterator[tuple[tuple[str, ...], Path]]:
             yield from (((name, *key), file) for key, file in _files(value))
         elif isinstance(value, Path) and name.endswith("_file"):
             yield (name,), value
+
+
+def _nobody_acknowledges(path: Path, draft: Draft) -> Iterator[Problem]:
+    """A part that the station numbers itself has no start of a PLC to which its result could be acknowledged."""
+    own = [name for name, recipe in draft.recipes.items() if recipe.trigger != "plc"]
+    for name, link in draft.plc.items():
+        if own and link.acknowledge:
+            expected = f"expected false: recipe {own[0]!r} is not triggered by the PLC, which so cannot acknowledge"
+            yield Problem(path, config.dotted(["plc", name, "acknowledge"]), "true", expected)
 
 
 def _long_paths(path: Path, draft: Draft) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from edge_inspector import plugins
 from edge_inspector.errors import ConfigError
-from edge_inspector.settings import CameraConfig, LocalPath, Name, PluginConfig, Recipe, Settings
+from edge_inspector.settings import CameraConfig, LocalPath, Name, PlcConfig, PluginConfig, Recipe, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -88,7 +88,7 @@ class LogSettings(Settings):
 
 AnyCamera = Annotated[CameraConfig, AnyPlugin("camera")]
 AnyBackend = Annotated[PluginConfig, AnyPlugin("backend")]
-AnyPlc = Annotated[PluginConfig, AnyPlugin("plc")]
+AnyPlc = Annotated[PlcConfig, AnyPlugin("plc")]
 AnyPublisher = Annotated[PluginConfig, AnyPlugin("publisher")]
 
 
@@ -141,7 +141,7 @@ class Draft:
     problems: tuple[Problem, ...]
     cameras: Mapping[str, CameraConfig] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
-    plc: Mapping[str, PluginConfig] = field(default_factory=dict)
+    plc: Mapping[str, PlcConfig] = field(default_factory=dict)
     publishers: Mapping[str, PluginConfig] = field(default_factory=dict)
 
 

@@ -199,6 +199,7 @@ class StationStatus:
     ready: bool
     busy: bool
     acquiring: bool
+    halted: bool
     mode: Mode
     recipe: str
     recipe_no: int

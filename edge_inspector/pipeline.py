@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_inspector.datatypes import Batch, Detections, Frame, PreparePlan, Roi, Tensors
 from edge_inspector.decoders import Decoder
+from edge_inspector.errors import FrameError
 from edge_inspector.stages import prepare as preparing
 from edge_inspector.stages.nms import nms
 
@@ -20,6 +22,13 @@ class Reading:
     classes: int
     score_floor: float
     nms_iou: float
+
+
+def warm_up(plan: PreparePlan) -> None:
+    """Compute what the first picture of this plan would wait for: the undistortion maps, up to 0.3 s."""
+    if plan.calibration is not None:
+        with suppress(FrameError):  # a plan that does not fit is told with each picture
+            preparing.prepare(np.zeros(plan.calibration.image_hw, np.uint8), "Mono8", plan)
 
 
 def prepare(frame: Frame, plan: PreparePlan) -> Batch:

@@ -42,6 +42,15 @@ class CameraConfig(PluginConfig):
     )
 
 
+class PlcConfig(PluginConfig):
+    """What every PLC link has, whatever its protocol."""
+
+    acknowledge: bool = Field(
+        True,
+        description="Whether the PLC acknowledges each result; it can only for parts that it has triggered itself.",
+    )
+
+
 class RoiSettings(Settings):
     """A rectangle in undistorted full-image pixels."""
 

@@ -85,6 +85,7 @@ views = [{ camera = "gate" }]
 
 [plc.line]
 type = "opcua_server"
+acknowledge = false
 
 [publishers.plant]
 type = "mqtt"
@@ -153,6 +154,7 @@ def test_two_starts_have_two_boot_ids(folder: Path) -> None:
         pytest.param("station.toml", "open = 0.5", '"pinhole " = 0.5', 'recipes.board.thresholds."pinhole "', "0.5", "is not a class of the bundle", id="a threshold of a class with a stray space"),
         pytest.param("station.toml", "open = 0.5", '"pin hole" = 0.1', 'recipes.board.thresholds."pin hole"', "0.1", "at least the bundle's score_floor (0.2)", id="a threshold below the score floor"),
         pytest.param("station.toml", "x = 20", "x = 21", "recipes.board.views.0.roi", "21,0 80x80", "expected inside the 100x80 picture", id="a rectangle outside of the calibrated picture"),
+        pytest.param("station.toml", "acknowledge = false", "acknowledge = true", "plc.line.acknowledge", "true", "recipe 'passing' is not triggered by the PLC", id="acknowledgements of parts that the PLC never asked for"),
         pytest.param("station.toml", 'number = 2\ntrigger = "line"', "number = 2", "recipes.passing.views.0.camera", "'gate'", "trigger = 'plc' needs a camera with trigger = 'software'", id="a self-triggering camera in a recipe of the PLC"),
         pytest.param("station.toml", 'views = [{ camera = "gate" }]', 'views = [{ camera = "top" }]', "recipes.passing.views.0.camera", "'top'", "trigger = 'line' needs a camera that triggers itself", id="a software-triggered camera in a line recipe"),
         pytest.param("station.toml", 'views = [{ camera = "gate" }]', 'views = [{ camera = "gate" }, { camera = "top" }]', "recipes.passing.views", "2", "expected one view", id="two views in a line recipe"),

@@ -192,7 +192,7 @@ class Ticks:
 
 
 def status(ready: bool, busy: bool) -> StationStatus:
-    return StationStatus(ready, busy, False, Mode.PRODUCTION, "r", 1, True, False, 0, "", True, int(busy))
+    return StationStatus(ready, busy, False, False, Mode.PRODUCTION, "r", 1, True, False, 0, "", True, int(busy))
 
 
 def verdict(seq: int) -> InspectionResult:

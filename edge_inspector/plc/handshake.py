@@ -36,6 +36,7 @@ STARTING = StationStatus(
     ready=False,
     busy=False,
     acquiring=False,
+    halted=False,
     mode=Mode.PRODUCTION,
     recipe="",
     recipe_no=0,
@@ -139,7 +140,8 @@ class Contract:
         if "Control.ResultAckSeq" in values:
             me, freed = me._acknowledged(now_ns)
             out.extend(freed)
-        if was_synced and me.echoed and me.plc.trigger_seq != before.trigger_seq:
+        greeting = me.plc.plc_boot_id != before.plc_boot_id  # then the write's TriggerSeq is only a baseline
+        if was_synced and me.echoed and not greeting and me.plc.trigger_seq != before.trigger_seq:
             me, asked = me._triggered(before.trigger_seq, now_ns)
             out.extend(asked)
         if me.echoed and me.plc.recipe_seq != before.recipe_seq:

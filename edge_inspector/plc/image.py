@@ -5,8 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from edge_inspector.datatypes import Evaluation, Identity, InspectionResult, Mode
+from edge_inspector.datatypes import ERROR_CODE, Evaluation, Identity, InspectionResult, Mode, Reason
 from edge_inspector.plc.handshake import Contract
+from edge_inspector.plc.states import State, resting_state
 from edge_inspector.plc.tags import INTERFACE_VERSION, MAX_DEFECTS, MAX_TEXT, RING_WORDS, ZEROS, Value
 
 _RESULT_ZEROS = {name: zero for name, zero in ZEROS.items() if name.startswith("Result.") and name != "Result.Ring"}
@@ -26,11 +27,12 @@ def identity_image(identity: Identity) -> dict[str, Value]:
 def image(contract: Contract) -> dict[str, Value]:
     """Every changing tag; the status flags come last, so that data is in place when ResultsValid rises.
 
-    Until the PLC has echoed our boot id, all but the heartbeat and the state reads zero.
+    Until the PLC has echoed our boot id, TriggerReady and Result.* read zero.
     """
     status = contract.status
-    word, word2 = _word(contract), _word2(contract)
-    state = _state(contract)
+    error_code, error_text = _error(contract)
+    word, word2 = _word(contract, error_code), _word2(contract)
+    state = int(_state(contract, error_code))
     tags: dict[str, Value] = dict(_RESULT_ZEROS if contract.shown is None else result_image(contract.shown))
     tags["Result.Ring"] = _ring(contract)
     ok, not_ok, undecidable, undefined = (
@@ -53,15 +55,15 @@ def image(contract: Contract) -> dict[str, Value]:
         "Status.Mode": int(status.mode),
         "Status.RefusedSeq": contract.refused_seq,
         "Status.RefusedReason": int(contract.refused_reason),
-        "Status.ErrorCode": status.error_code,
-        "Status.ErrorText": status.error_text[:MAX_TEXT],
+        "Status.ErrorCode": error_code,
+        "Status.ErrorText": error_text[:MAX_TEXT],
         "Status.ActiveRecipe": status.recipe,
         "Status.ActiveRecipeNo": status.recipe_no,
         "Status.RecipeReqAckSeq": contract.recipe_ack[0],
         "Status.RecipeReqResult": contract.recipe_ack[1],
         "Status.CommandAckSeq": contract.command_ack[0],
         "Status.CommandResult": contract.command_ack[1],
-        "Status.Error": status.error_code != 0,
+        "Status.Error": error_code != 0,
         "Status.PlcLinkOk": contract.linked,
         "Status.Busy": status.busy,
         "Status.Word2": word2,
@@ -72,7 +74,7 @@ def image(contract: Contract) -> dict[str, Value]:
             word | word2 << 16,
             state | int(status.mode) << 16,
             contract.trigger_ack_seq,
-            status.error_code,
+            error_code,
             status.recipe_no,
             newest.trigger.trigger_seq if newest is not None else 0,
         ),
@@ -150,7 +152,7 @@ def _ring_row(r: InspectionResult) -> list[int]:
     ]
 
 
-def _word(c: Contract) -> int:
+def _word(c: Contract, error_code: int) -> int:
     acknowledged = c.accepted and c.trigger_ack_seq == c.plc.trigger_seq
     valid = c.shown is not None
     bits = (
@@ -168,7 +170,7 @@ def _word(c: Contract) -> int:
         c.missed,
         c.status.recipe_ready,
         c.status.warning,
-        c.status.error_code != 0,
+        error_code != 0,
         c.linked,
     )
     return sum(1 << i for i, bit in enumerate(bits) if bit)
@@ -179,9 +181,20 @@ def _word2(c: Contract) -> int:
     return int(golden_ready) | int(c.status.clock_synced) << 4
 
 
-def _state(c: Contract) -> int:
+def _state(c: Contract, error_code: int) -> State:
+    """`Ready` means that a trigger written now is accepted on this link."""
+    resting = State.Error if error_code else resting_state(c.status)
+    if resting is not State.Ready:
+        return resting
+    return State.SingleExecution if c.status.busy else State.Ready if c.ready else State.Initialized
+
+
+def _error(c: Contract) -> tuple[int, str]:
+    """The station's error, or else what is wrong with this link."""
     if c.status.error_code:
-        return 3
-    if c.status.busy:
-        return 7
-    return 6 if c.status.ready else 5 if c.status.recipe_ready else 1
+        return c.status.error_code, c.status.error_text
+    if c.overrun:
+        return ERROR_CODE[Reason.BUFFER_OVERRUN], "results were not acknowledged in time; acknowledge them or Reset"
+    if c.echoed and not c.alive:
+        return ERROR_CODE[Reason.PLC_LINK], "Control.Heartbeat does not change any more"
+    return 0, c.status.error_text

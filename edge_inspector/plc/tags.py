@@ -72,7 +72,7 @@ TAGS: tuple[Tag, ...] = (
     _station("Status.RefusedSeq", "UInt32", "The last refused TriggerSeq"),
     _station("Status.RefusedReason", "Int32", "Why it was refused: a number of the reason table"),
     _station("Status.ErrorCode", "Int32", "0 none, 1xx camera, 2xx engine, 3xx recipe, 4xx link, 5xx storage"),
-    _station("Status.ErrorText", "String", "The same in words"),
+    _station("Status.ErrorText", "String", "Why the station is not ready, or what is wrong, in words"),
     _station("Status.ActiveRecipe", "String", "Name of the recipe in use"),
     _station("Status.ActiveRecipeNo", "UInt16", "Its number"),
     _station("Status.RecipeReqAckSeq", "UInt32", "The last RecipeReqSeq that was answered"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -33,9 +33,11 @@ class CameraThread:
         post: Callable[[LineEvent], None],
         infer: Callable[[Job], bool],
         free_running: Callable[[str], tuple[str, PreparePlan] | None],
+        plans: Sequence[PreparePlan],
     ) -> None:
         """`infer` hands a job to the model and says whether there was room for it.
 
+        `plans` are those of all recipes for this camera.
         `free_running(camera)` is the recipe name and plan for a picture that nobody asked for, None = discard it.
         """
         self.name = name
@@ -46,6 +48,7 @@ class CameraThread:
         self._post = post
         self._infer = infer
         self._free_running = free_running
+        self._plans = plans
         self._shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._number = 0
@@ -60,6 +63,8 @@ class CameraThread:
 
     def run(self) -> None:
         backoff = Backoff()
+        for plan in self._plans:
+            pipeline.warm_up(plan)
         while not self._stopping.is_set():
             self._progress.sign(f"camera-{self.name}")
             try:
@@ -119,7 +124,7 @@ class CameraThread:
             text = f"camera {self.name} gave no picture within {self._grab_timeout_s:g} s of its trigger"
             self._post(ViewFailed(picture, shot.seq, Reason.NO_FRAME, text))
             return
-        self._hand_on(picture, shot.seq, shot.recipe, shot.plan, frame)
+        self._hand_on(picture, frame, shot.recipe, shot.plan, shot)
 
     def _watch(self) -> None:
         """A picture that nobody asked for; a damaged one, too, shows that a part was there."""
@@ -138,9 +143,11 @@ class CameraThread:
         if wanted is None:
             frame.release()
             return
-        self._hand_on(self._next_picture(), None, *wanted, frame)
+        self._hand_on(self._next_picture(), frame, *wanted, None)
 
-    def _hand_on(self, picture: Picture, seq: int | None, recipe: str, plan: PreparePlan, frame: Frame) -> None:
+    def _hand_on(self, picture: Picture, frame: Frame, recipe: str, plan: PreparePlan, shot: Shot | None) -> None:
+        """`shot` is None when the camera triggered itself."""
+        seq = None if shot is None else shot.seq
         self._post(Exposed(picture, seq, recipe, frame.arrival_ns))
         begun = self._clock.monotonic_ns()
         try:
@@ -151,7 +158,8 @@ class CameraThread:
         finally:
             frame.release()
         now = self._clock.monotonic_ns()
-        if not self._infer(Job(picture, recipe, batch, frame.frame_id, now - begun, now)):
+        deadline_ns = None if shot is None else shot.deadline_ns
+        if not self._infer(Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)):
             self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
 
     def _next_picture(self) -> Picture:

@@ -64,7 +64,15 @@ async def _serve(parts: Parts, control: Control) -> None:
     )
     line.cameras = {
         name: CameraThread(
-            name, camera, parts.clock, cameras, parts.limits.grab_timeout_s, line.post, gpu.put, line.free_running
+            name=name,
+            camera=camera,
+            clock=parts.clock,
+            progress=cameras,
+            grab_timeout_s=parts.limits.grab_timeout_s,
+            post=line.post,
+            infer=gpu.put,
+            free_running=line.free_running,
+            plans=[recipe.plans[name] for recipe in parts.recipes.values() if name in recipe.plans],
         )
         for name, camera in parts.cameras.items()
     }
@@ -138,7 +146,7 @@ async def _timer(line: Line) -> None:
     """Tick for a timer recipe, without drift."""
     due = anyio.current_time()
     while True:
-        period_s = line.recipe.settings.period_s
+        period_s = line.condition.recipe.settings.period_s
         due = max(due + (period_s or PULSE_S), anyio.current_time())
         await anyio.sleep_until(due)
         if period_s is not None:
@@ -148,7 +156,7 @@ async def _timer(line: Line) -> None:
 async def _pulse(line: Line, progress: ProgressBook, cameras: ProgressBook, publishers: list[PublisherThread]) -> None:
     """The heartbeat, signed by the progress of the line loop and the GPU thread; a camera only has to make some."""
     while True:
-        line.awake()
+        line.stalls.awake()
         if not line.pulse_waiting:  # the line loop has come to the last one
             progress.sign("line")
         hung = progress.stale(HUNG_S) + cameras.stale(HUNG_S + line.parts.limits.grab_timeout_s)
@@ -158,20 +166,9 @@ async def _pulse(line: Line, progress: ProgressBook, cameras: ProgressBook, publ
             line.pulse_waiting = True
             line.events.put_nowait(Pulse(alive=not progress.stale(STALE_S)))
         if line.status is not None:
-            state, state_no = _state(line)
             for publisher in publishers:
-                publisher.announce(line.status, state, state_no)
+                publisher.announce(line.status)
         await anyio.sleep(PULSE_S)
-
-
-def _state(line: Line) -> tuple[str, int]:
-    """OPC 40100's state for people and brokers: which part is in work is not told apart."""
-    status = line.status
-    if status is None or not status.recipe_ready:
-        return "Preoperational", 1
-    if status.error_code:
-        return "Error", 3
-    return ("Halted", 2) if line.halted else ("Ready", 6)
 
 
 def _metrics(line: Line) -> dict[str, float]:

@@ -30,7 +30,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Job:
-    """A prepared picture on its way through the model. Times are durations in ns; `queued_ns` is CLOCK_MONOTONIC."""
+    """A prepared picture on its way through the model; `queued_ns` and `deadline_ns` are CLOCK_MONOTONIC.
+
+    `deadline_ns` None: the part is not accepted yet, because the camera triggered itself.
+    """
 
     picture: Picture
     recipe: str
@@ -38,6 +41,7 @@ class Job:
     frame_id: int
     prepare_ns: int
     queued_ns: int
+    deadline_ns: int | None
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ class GpuThread:
 
     def _submit(self, job: Job, model: Model, slot: int) -> tuple[Job, Model, Ticket, int] | None:
         begun = self._clock.monotonic_ns()
+        if job.deadline_ns is not None and begun >= job.deadline_ns:  # work for nobody would make the next part late
+            self._post(ViewFailed(job.picture, None, Reason.DEADLINE, "waited for the model until after the deadline"))
+            return None
         try:
             return job, model, model.submit(job.batch, slot), begun
         except InferenceError as exc:

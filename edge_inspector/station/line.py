@@ -7,16 +7,15 @@ import contextlib
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import structlog
 
 from edge_inspector import pipeline
 from edge_inspector.datatypes import (
-    ERROR_CODE,
     Detections,
     Event,
     MeasuredView,
-    Mode,
     PreparePlan,
     Reason,
     Refusal,
@@ -26,10 +25,12 @@ from edge_inspector.errors import InferenceError, StorageError
 from edge_inspector.inspection import Inspection, Job
 from edge_inspector.interfaces import (
     Alive,
+    CommandAnswer,
     ExposureDone,
     LinkState,
     PlcLink,
     PlcMessage,
+    RecipeRequest,
     RefusedByLink,
     ResultAcknowledged,
     StationStatus,
@@ -41,6 +42,7 @@ from edge_inspector.plc.tags import MAX_TEXT
 from edge_inspector.station import commands
 from edge_inspector.station.attempts import Attempts
 from edge_inspector.station.camera_thread import CameraThread
+from edge_inspector.station.condition import Condition
 from edge_inspector.station.events import (
     CameraDown,
     CameraUp,
@@ -60,6 +62,7 @@ from edge_inspector.station.events import (
     ViewFailed,
 )
 from edge_inspector.station.parts import LoadedRecipe, Parts
+from edge_inspector.station.stalls import StallWatch
 from edge_inspector.store.records import (
     BookAcknowledged,
     BookEvent,
@@ -70,10 +73,6 @@ from edge_inspector.store.records import (
 )
 
 log = structlog.get_logger()
-STALL_NS = 200_000_000
-"""The loop says each 100 ms that it is awake; a gap longer than this is a stall."""
-AFTERMATH_NS = 50_000_000
-"""How long after a stall the loop may still be reading what has waited in its sockets."""
 
 
 @dataclass
@@ -97,10 +96,9 @@ class Line:
 
     def __init__(self, parts: Parts, next_seq: int, emit: Callable[[str, object], None]) -> None:
         self.parts = parts
-        self.recipe = parts.recipes[parts.active_recipe]
-        self.mode = Mode.PRODUCTION
-        self.halted = False
-        self.recipe_error = ""
+        down = dict.fromkeys(parts.cameras, "is being opened")
+        self.condition = Condition(parts, parts.recipes[parts.active_recipe], down=down)
+        self.stalls = StallWatch(parts.clock)
         self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
         self.open: dict[int, Open] = {}
         self.cameras: Mapping[str, CameraThread] = {}
@@ -112,12 +110,6 @@ class Line:
         self._parts_of: dict[Picture, int] = {}
         self._settled: dict[int, Inspection] = {}
         self._exposing: dict[str, int] = {}
-        self._openings: dict[str, int] = {}
-        self._down: dict[str, str] = dict.fromkeys(parts.cameras, "is being opened")
-        self._models_ready = False
-        self._publishers_down: set[str] = set()
-        self._awake_ns = parts.clock.monotonic_ns()
-        self._stall = (0, 0)
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
 
@@ -128,7 +120,7 @@ class Line:
 
     def free_running(self, camera: str) -> tuple[str, PreparePlan] | None:
         """The recipe and plan for a picture of a camera that triggers itself; called on the camera's thread."""
-        recipe = self.recipe
+        recipe = self.condition.recipe
         plan = recipe.plans.get(camera) if recipe.settings.trigger == "line" else None
         return None if plan is None else (recipe.name, plan)
 
@@ -159,6 +151,7 @@ class Line:
         elif isinstance(event, Died):
             raise event.error
         elif isinstance(event, Stop):
+            self.condition.stopping = True
             self.stopping.set()
         else:
             await self._health(event)
@@ -178,8 +171,13 @@ class Line:
             for opened in self.open.values():
                 if opened.link is link and opened.inspection.trigger.plc_boot_id != request.plc_boot_id:
                     opened.asker_gone = True
+        elif isinstance(request, RecipeRequest):
+            await link.tell(commands.select_recipe(self.condition, request))
         else:
-            await link.tell(await commands.answer(self, request))
+            result = commands.carry_out(self.condition, request)
+            if request.command == commands.ABORT and result == commands.DONE:
+                await self.settle_all(Reason.ABORTED, "aborted by command")
+            await link.tell(CommandAnswer(request.seq, result))
 
     async def _asked(self, link: PlcLink, request: TriggerRequest) -> None:
         reason = self._why_not(link, request)
@@ -192,17 +190,17 @@ class Line:
         await link.tell(TriggerAccepted(request.trigger_seq))
 
     def _why_not(self, link: PlcLink, request: TriggerRequest) -> Reason | None:
-        if self.parts.local_master or self.recipe.settings.trigger != "plc":
+        if self.parts.local_master or self.condition.recipe.settings.trigger != "plc":
             return Reason.WRONG_MASTER
-        blocked = self._blocked()
+        blocked = self.condition.blocked()
         if blocked is not None:
             return blocked[0]
         return Reason.OVERLOAD if self._occupied() else None
 
     async def _timer_tick(self) -> None:
-        if self.recipe.settings.trigger != "timer":
+        if self.condition.recipe.settings.trigger != "timer":
             return
-        blocked = self._blocked()
+        blocked = self.condition.blocked()
         if blocked is not None or self._occupied():
             self._book_refusal(0, "", blocked[0] if blocked is not None else Reason.OVERLOAD)
             return
@@ -214,8 +212,8 @@ class Line:
 
     def _accept(self, trigger_seq: int, part_id: str, at_ns: int, link: PlcLink | None, plc_boot_id: int) -> int:
         """Write the part into the flight record, start its deadline, book it. Nothing is told before this."""
-        parts, recipe = self.parts, self.recipe
-        at_ns = self._earliest_ns(at_ns)
+        parts, recipe = self.parts, self.condition.recipe
+        at_ns = self.stalls.earliest_ns(at_ns)
         seq = self._next_seq
         trigger = Trigger(
             seq=seq,
@@ -223,7 +221,7 @@ class Line:
             trigger_seq=trigger_seq,
             part_id=part_id[:MAX_TEXT],
             attempt=self._attempts.count(part_id),
-            mode=self.mode,
+            mode=self.condition.mode,
             recipe=recipe.name,
             recipe_no=recipe.settings.number,
             boot_id=parts.identity.boot_id,
@@ -244,25 +242,11 @@ class Line:
         return seq
 
     def _shoot(self, seq: int) -> None:
-        opened = self.open[seq]
-        for camera, plan in opened.recipe.plans.items():
+        recipe, deadline_ns = self.open[seq].recipe, self.open[seq].inspection.trigger.deadline_ns
+        for camera, plan in recipe.plans.items():
             self._exposing[camera] = seq
-            deadline_ns = opened.inspection.trigger.deadline_ns
-            self.cameras[camera].shoot(Shot(seq, opened.recipe.name, plan, self._openings[camera], deadline_ns))
-
-    def awake(self) -> None:
-        """The loop turns; called each 100 ms."""
-        now = self.parts.clock.monotonic_ns()
-        if now - self._awake_ns > STALL_NS:
-            self._stall = (self._awake_ns, now)
-            log.warning("loop_stalled", ms=round((now - self._awake_ns) / 1e6))
-        self._awake_ns = now
-
-    def _earliest_ns(self, seen_ns: int) -> int:
-        """The earliest moment at which this can have happened: what is seen right after a stall may have waited."""
-        self.awake()
-        begun, ended = self._stall
-        return begun if begun <= seen_ns <= ended + AFTERMATH_NS else seen_ns
+            opening = self.condition.openings[camera]
+            self.cameras[camera].shoot(Shot(seq, recipe.name, plan, opening, deadline_ns))
 
     def _book_refusal(self, trigger_seq: int, part_id: str, reason: Reason, count: int = 1) -> None:
         parts = self.parts
@@ -296,7 +280,7 @@ class Line:
 
     async def _line_trigger(self, event: Exposed) -> int | None:
         """A camera's own trigger is always accepted; when the station cannot inspect, it settles UNDEFINED."""
-        blocked = self._blocked()
+        blocked = self.condition.blocked()
         try:
             seq = self._accept_own(event.arrival_ns)
         except StorageError as exc:
@@ -304,7 +288,7 @@ class Line:
             self._book_refusal(0, "", Reason.STORAGE)
             return None
         self._parts_of[event.picture] = seq
-        if event.recipe != self.recipe.name:
+        if event.recipe != self.condition.recipe.name:
             blocked = (Reason.RECIPE, f"picture prepared for recipe {event.recipe}")
         elif blocked is None and len(self.open) > self.parts.limits.max_open:
             blocked = (Reason.OVERLOAD, f"more than {self.parts.limits.max_open} parts in work")
@@ -423,12 +407,13 @@ class Line:
     # --- what the station is ------------------------------------------------------------------------------------------
 
     async def _health(self, event: CameraUp | CameraDown | ModelsReady | PublisherHealth) -> None:
+        condition = self.condition
         if isinstance(event, CameraUp):
-            self._down.pop(event.camera, None)
-            self._openings[event.camera] = event.opening
+            condition.down.pop(event.camera, None)
+            condition.openings[event.camera] = event.opening
         elif isinstance(event, CameraDown):
-            known = self._down.get(event.camera) == event.text
-            self._down[event.camera] = event.text
+            known = condition.down.get(event.camera) == event.text
+            condition.down[event.camera] = event.text
             self._exposing.pop(event.camera, None)
             for seq in list(self.open):
                 await self._advance(seq, lambda i, now: i.on_camera_lost(event.camera, now))
@@ -437,73 +422,28 @@ class Line:
         elif isinstance(event, ModelsReady):
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
-            self._models_ready = True
+            self.stalls.forgive()
+            condition.models_ready = True
             log.info("models_ready")
         elif event.connected:
-            self._publishers_down.discard(event.destination)
+            condition.publishers_down.discard(event.destination)
         else:
-            self._publishers_down.add(event.destination)
+            condition.publishers_down.add(event.destination)
 
-    def event(self, severity: str, code: str, text: str) -> None:
+    def event(self, severity: Literal["info", "warning", "alarm"], code: str, text: str) -> None:
         """Book something that is not a part, and publish it."""
-        level = severity if severity in ("info", "warning", "alarm") else "warning"
-        record = Event(level, code, text, self.parts.clock.utc())  # type: ignore[arg-type]
+        record = Event(severity, code, text, self.parts.clock.utc())
         messages = tuple(m for publisher in self.parts.publishers for m in publisher.render(record))
         self.parts.ledger.submit(BookEvent(record, messages))
 
-    def _blocked(self) -> tuple[Reason, str] | None:
-        """Why no part can be inspected now, None = the station is fit."""
-        if self.stopping.is_set():
-            return Reason.STOPPING, "the station is stopping"
-        if self.halted:
-            return Reason.NOT_READY, "halted by command"
-        if not self._models_ready:
-            return Reason.NOT_READY, "the model is being loaded"
-        if self.recipe_error:
-            return Reason.RECIPE, self.recipe_error
-        for camera in self.recipe.cameras:
-            if camera in self._down:
-                return Reason.CAMERA, f"camera {camera}: {self._down[camera]}"
-        if self.parts.flight.full:
-            return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
-        return None
-
     def _occupied(self) -> bool:
         """Whether the next part must wait for a picture that is still being taken, or for room."""
-        busy = any(camera in self._exposing for camera in self.recipe.cameras)
+        busy = any(camera in self._exposing for camera in self.condition.recipe.cameras)
         return busy or len(self.open) >= self.parts.limits.max_open
 
-    def _error(self) -> tuple[int, str]:
-        """Status.ErrorCode and its text; (0, "") = none."""
-        blocked = self._blocked()
-        code, text = (0, "") if blocked is None else (ERROR_CODE.get(blocked[0], 0), blocked[1])
-        silent = [camera for camera, seq in self._exposing.items() if seq not in self.open]
-        if not code and silent:
-            code, text = ERROR_CODE[Reason.CAMERA], f"camera {silent[0]} has not answered its trigger in time"
-        if not code and not self.parts.ledger.healthy:
-            code, text = ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
-        return code, text
-
-    def status_now(self) -> StationStatus:
-        """The station as PLC and broker should see it."""
-        code, text = self._error()
-        return StationStatus(
-            ready=self._blocked() is None and not self._occupied(),
-            busy=bool(self.open),
-            acquiring=bool(self._exposing),
-            mode=self.mode,
-            recipe=self.recipe.name,
-            recipe_no=self.recipe.settings.number,
-            recipe_ready=self._models_ready and not self.recipe_error,
-            warning=bool(self._publishers_down) or not self.parts.ledger.healthy,
-            error_code=code,
-            error_text=text,
-            clock_synced=self.parts.clock.synced(),
-            queue_depth=len(self.open),
-        )
-
     async def _tell_status(self) -> None:
-        status = self.status_now()
+        silent = [camera for camera, seq in self._exposing.items() if seq not in self.open]
+        status = self.condition.status(len(self.open), self._occupied(), bool(self._exposing), silent)
         if status != self.status:
             self.status = status
             await self._tell_all(status)

@@ -10,6 +10,7 @@ import structlog
 
 from edge_inspector.errors import OutputError, StorageError
 from edge_inspector.interfaces import Outbox, Publisher, StationStatus
+from edge_inspector.plc.states import resting_state
 from edge_inspector.station.backoff import Backoff
 from edge_inspector.station.events import LineEvent, PublisherHealth
 
@@ -36,9 +37,10 @@ class PublisherThread:
         self._status: tuple[str, int, str] | None = None
         self._stopping = threading.Event()
 
-    def announce(self, status: StationStatus, state: str, state_no: int) -> None:
+    def announce(self, status: StationStatus) -> None:
         """What the destination should know about the station; only the newest counts."""
-        self._status = (state, state_no, status.recipe)
+        state = resting_state(status)
+        self._status = (state.name, int(state), status.recipe)
 
     def stop(self) -> None:
         """End after what is pending now has been sent, or at once when the destination is away."""

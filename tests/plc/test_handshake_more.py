@@ -123,3 +123,30 @@ def test_an_overrun_ends_when_everything_is_acknowledged_and_the_next_trigger_is
     assert not contract.overrun
     _, requests = contract.written({"Control.TriggerSeq": BUFFER + 3}, 4)
     assert requests == (TriggerRequest(BUFFER + 3, "", 4, PLC_BOOT),)
+
+
+def test_a_block_that_brings_a_new_plc_boot_id_is_a_greeting_and_no_trigger() -> None:
+    """A restarted PLC that writes everything at once, its echo still right from before."""
+    contract, _ = Contract(BOOT).told(READY, 0).written({"Control.Block": (1, 5, BOOT, 10, 0, 0, 0, 0)}, 0)
+    contract, requests = contract.written({"Control.Block": (2, 6, BOOT, 0, 0, 0, 0, 0)}, 1)
+    assert requests == (LinkState(True, 6),)
+    _, requests = contract.written({"Control.Block": (3, 6, BOOT, 1, 0, 0, 0, 0)}, 2)
+    assert requests == (TriggerRequest(1, "", 2, 6),)
+
+
+@pytest.mark.parametrize(
+    ("contract", "state", "code"),
+    [
+        pytest.param(Contract(BOOT), 1, 0, id="starting"),
+        pytest.param(Contract(BOOT).told(READY, 0), 5, 0, id="no PLC yet: fit, but no trigger would be accepted"),
+        pytest.param(Contract(BOOT, echoed=True, alive=True).told(READY, 0), 6, 0, id="ready"),
+        pytest.param(Contract(BOOT, echoed=True, alive=True).told(replace(READY, busy=True), 0), 7, 0, id="in work"),
+        pytest.param(Contract(BOOT).told(replace(READY, halted=True), 0), 2, 0, id="halted"),
+        pytest.param(Contract(BOOT).told(replace(READY, error_code=101), 0), 3, 101, id="a camera is away"),
+        pytest.param(Contract(BOOT, echoed=True).told(READY, 0), 3, 401, id="the PLC's heartbeat is stale"),
+        pytest.param(Contract(BOOT, echoed=True, alive=True, overrun=True).told(READY, 0), 3, 402, id="overrun"),
+    ],
+)
+def test_the_state_number_says_what_the_station_can_do(contract: Contract, state: int, code: int) -> None:
+    tags = image(contract)
+    assert (tags["Status.State"], tags["Status.ErrorCode"], tags["Status.Error"]) == (state, code, code != 0)

@@ -282,7 +282,7 @@ async def test_a_shot_that_nobody_waits_for_any_more_is_not_taken(
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
     clock = SystemClock()
     camera = CameraThread(
-        "a", FakeCamera("a"), clock, ProgressBook(clock), 1.0, told.put, lambda _job: True, lambda _camera: None
+        "a", FakeCamera("a"), clock, ProgressBook(clock), 1.0, told.put, lambda _job: True, lambda _camera: None, []
     )
     camera.shoot(Shot(5, "r", PreparePlan(SPEC), opening, time.monotonic_ns() + int(left_s * 1e9)))
     thread = threading.Thread(target=camera.run)
@@ -559,3 +559,18 @@ async def test_a_camera_that_hangs_does_not_hold_up_a_stop(rig: Rig) -> None:
         release.set()
     assert (await link.result(1)).reason is Reason.SHUTDOWN
     assert rig.books().balanced
+
+
+async def test_pictures_of_expired_parts_do_not_make_the_next_part_late(rig: Rig) -> None:
+    rig.recipe("r", deadline_ms=300)
+    async with rig.running() as link:
+        await link.ready()
+        rig.backend.slow.set()
+        for seq in (1, 2, 3):
+            link.trigger(seq)
+            assert (await link.result(seq)).reason is Reason.DEADLINE
+            await link.ready()
+        rig.backend.slow.clear()
+        link.trigger(4)
+        assert (await link.result(4)).evaluation is Evaluation.OK
+    assert rig.books().late == 3

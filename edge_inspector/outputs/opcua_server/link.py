@@ -22,20 +22,19 @@ from edge_inspector.outputs.opcua_server import patches
 from edge_inspector.plc.handshake import Contract
 from edge_inspector.plc.image import changes, identity_image, image
 from edge_inspector.plc.tags import BY_NAME, TAGS, Tag, Value
-from edge_inspector.settings import PluginConfig
+from edge_inspector.settings import PlcConfig
 
 NAMESPACE = "urn:edge-inspector:station"
 _SESSION_TIMEOUT_MS = 30_000
 _NO_TIME = datetime(1601, 1, 1, tzinfo=timezone.utc)  # OPC UA's own "no time yet"
 
 
-class Config(PluginConfig):
-    """Keys of [plc.NAME] with type = "opcua_server"."""
+class Config(PlcConfig):
+    """A server on this machine; the PLC is its client."""
 
     type: Literal["opcua_server"]
     host: str = Field("127.0.0.1", description="Loopback address to listen on; other addresses need secured endpoints.")
-    port: int = Field(4840, ge=1, le=65535)
-    acknowledge: bool = Field(True, description="Whether the PLC acknowledges results with Control.ResultAckSeq.")
+    port: int = Field(4840, ge=1, le=65535, description="4840 is OPC UA's own; no two stations can share one.")
     heartbeat_timeout_s: float = Field(
         2.0, ge=0.2, le=60, description="Control.Heartbeat must change within this; at least 3 read cycles of the PLC."
     )

@@ -1,0 +1,74 @@
+"""What the station is at this moment: fit or not, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge_inspector.datatypes import ERROR_CODE, Mode, Reason
+from edge_inspector.interfaces import StationStatus
+from edge_inspector.station.parts import LoadedRecipe, Parts
+
+
+@dataclass
+class Condition:
+    """Changed by the line loop as events come in; everything that it says is computed from its fields.
+
+    `down` holds the cameras that are away and why, `openings` how often each camera has been opened.
+    """
+
+    parts: Parts
+    recipe: LoadedRecipe
+    mode: Mode = Mode.PRODUCTION
+    halted: bool = False
+    stopping: bool = False
+    models_ready: bool = False
+    recipe_error: str = ""
+    down: dict[str, str] = field(default_factory=dict)
+    openings: dict[str, int] = field(default_factory=dict)
+    publishers_down: set[str] = field(default_factory=set)
+
+    def blocked(self) -> tuple[Reason, str] | None:
+        """Why no part can be inspected now, None = the station is fit."""
+        if self.stopping:
+            return Reason.STOPPING, "the station is stopping"
+        if self.halted:
+            return Reason.NOT_READY, "halted by command"
+        if not self.models_ready:
+            return Reason.NOT_READY, "the model is being loaded"
+        if self.recipe_error:
+            return Reason.RECIPE, self.recipe_error
+        for camera in self.recipe.cameras:
+            if camera in self.down:
+                return Reason.CAMERA, f"camera {camera}: {self.down[camera]}"
+        if self.parts.flight.full:
+            return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
+        return None
+
+    def status(self, open_parts: int, occupied: bool, acquiring: bool, silent: list[str]) -> StationStatus:
+        """As PLC and broker should see it; `silent` are the cameras that have not answered a trigger in time."""
+        blocked = self.blocked()
+        code, text = self._error(blocked, silent)
+        return StationStatus(
+            ready=blocked is None and not occupied,
+            busy=open_parts > 0,
+            acquiring=acquiring,
+            halted=self.halted,
+            mode=self.mode,
+            recipe=self.recipe.name,
+            recipe_no=self.recipe.settings.number,
+            recipe_ready=self.models_ready and not self.recipe_error,
+            warning=bool(self.publishers_down) or not self.parts.ledger.healthy,
+            error_code=code,
+            error_text=text,
+            clock_synced=self.parts.clock.synced(),
+            queue_depth=open_parts,
+        )
+
+    def _error(self, blocked: tuple[Reason, str] | None, silent: list[str]) -> tuple[int, str]:
+        """Status.ErrorCode and its text; a text without a code says why the station is not ready."""
+        code, text = (0, "") if blocked is None else (ERROR_CODE.get(blocked[0], 0), blocked[1])
+        if not code and silent:
+            return ERROR_CODE[Reason.CAMERA], f"camera {silent[0]} has not answered its trigger in time"
+        if not code and not self.parts.ledger.healthy:
+            return ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
+        return code, text
