@@ -260,7 +260,7 @@ def test_a_port_that_another_program_holds_ends_the_start_with_75_and_no_traceba
     path = station(tmp_path, onnx_bytes())
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        path.write_text(path.read_text() + f'[plc.line]\ntype = "opcua_server"\nport = {port}\n')
+        path.write_text(path.read_text() + f'[plc.line]\ntype = "opcua_server"\nacknowledge = false\nport = {port}\n')
         done = run_to_its_end(path)
     assert done.returncode == 75, done.stderr
     last = json.loads(done.stderr.splitlines()[-1])
