@@ -26,5 +26,9 @@ def plc_sim(
 
     Example: `edge-inspector plc-sim --parts 20 --rate 2 --log plc.jsonl`
     """
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
     with told_to_the_user():
-        asyncio.run(SimulatedPlc(endpoint, parts, rate, log, recipe_no, gate_ms / 1e3).run())
+        asyncio.run(SimulatedPlc(endpoint, parts, rate, log, recipe_no, gate_ms / 1e3, say).run())

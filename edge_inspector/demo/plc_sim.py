@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 from asyncua import Client, ua
 
 from edge_inspector.demo.plc_log import PlcLog, ToldResult
+from edge_inspector.errors import OutputError
 
 NAMESPACE = "urn:edge-inspector:station"
 SCAN_S = 0.01
 HEARTBEAT_S = 0.2
 ANSWER_S = 0.5
 """A trigger that is neither accepted nor refused within this has failed."""
+AWAY_S = 60.0
+"""Without a station for this long the simulation gives up."""
 STALE_S = 1.0
 """The station's heartbeat must change within this."""
 
@@ -45,8 +49,19 @@ class _Part:
 class SimulatedPlc:
     """Announces `parts` parts at `rate_hz`, reads each result, acknowledges it, and keeps its own log."""
 
-    def __init__(self, endpoint: str, parts: int, rate_hz: float, log: Path, recipe_no: int, gate_s: float) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        parts: int,
+        rate_hz: float,
+        log: Path,
+        recipe_no: int,
+        gate_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        """`say` gets a line for a person when the station goes away or comes back."""
         self._endpoint = endpoint
+        self._say = say
         self._parts = parts
         self._period_s = 1.0 / rate_hz
         self._log = PlcLog(log)
@@ -62,31 +77,40 @@ class SimulatedPlc:
         self._part_ids: dict[int, str] = {}
         self._next_s = 0.0
         self._nodes: dict[str, Any] = {}
+        self._away_s: float | None = None
 
     async def run(self) -> None:
-        """Until every part has its result or has been rejected at its gate."""
+        """Until every part has its result or has been rejected at its gate. OutputError: no station for too long."""
         try:
             while not self._done():
                 try:
                     async with Client(self._endpoint, timeout=2) as client:
                         await self._greet(client)
                         await self._scan_until_done()
-                except _LOST:
-                    await self._lost()
+                except _LOST as exc:
+                    await self._lost(str(exc) or type(exc).__name__)
         finally:
             self._log.close()
 
     def _done(self) -> bool:
         return self._seq >= self._parts and not self._open
 
-    async def _lost(self) -> None:
+    async def _lost(self, error: str) -> None:
         """The station is away: what it had not accepted is rejected, for nobody knows when the write will arrive; the
         rest runs into its gates. Then a fresh client tries again.
         """
+        now = time.monotonic()
+        if self._away_s is None:
+            self._away_s = now
+            self._say(f"waiting for the station at {self._endpoint}: {error}")
+        if now - self._away_s > AWAY_S:
+            raise OutputError(
+                f"no station at {self._endpoint} for {AWAY_S:g} s: {error}; start one, or correct --endpoint"
+            )
         self._station_boot = 0
         for part in [p for p in self._open.values() if not p.accepted]:
             self._unanswered(part)
-        self._gates(time.monotonic())
+        self._gates(now)
         await asyncio.sleep(0.3)
 
     async def _greet(self, client: Client) -> None:
@@ -101,6 +125,9 @@ class SimulatedPlc:
         boot_id = await self._nodes["Status.BootId"].read_value()
         await self._write(BootIdEcho=boot_id)
         self._station_boot = boot_id
+        if self._away_s is not None:
+            self._away_s = None
+            self._say(f"linked with the station at {self._endpoint}")
         self._log.write("linked", boot_id=boot_id, plc_boot_id=self._boot_id)
 
     async def _scan_until_done(self) -> None:

@@ -62,7 +62,7 @@ class CameraThread:
         self._stopping.set()
 
     def run(self) -> None:
-        backoff = Backoff()
+        backoff, told = Backoff(), ""
         for plan in self._plans:
             pipeline.warm_up(plan)
         while not self._stopping.is_set():
@@ -73,9 +73,12 @@ class CameraThread:
                     log.info("camera_up", camera=self.name)
                     self._post(CameraUp(self.name, self._opening))
                     backoff.reset()
+                    told = ""
                     self._serve()
             except CameraError as exc:
-                log.warning("camera_lost", camera=self.name, error=str(exc), retry_s=backoff.wait_s)
+                if str(exc) != told:  # once, not with each try
+                    told = str(exc)
+                    log.warning("camera_lost", camera=self.name, error=told)
                 self._post(CameraDown(self.name, str(exc)))
                 self._stopping.wait(backoff.next_s())
 

@@ -47,7 +47,7 @@ class PublisherThread:
         self._stopping.set()
 
     def run(self) -> None:
-        backoff = Backoff(first_s=0.2)
+        backoff, told = Backoff(first_s=0.2), ""
         name = self.publisher.destination
         while not self._stopping.is_set():
             try:
@@ -55,9 +55,12 @@ class PublisherThread:
                     log.info("publisher_connected", destination=name)
                     self._post(PublisherHealth(name, connected=True, text=""))
                     backoff.reset()
+                    told = ""
                     self._serve()
             except (OutputError, StorageError) as exc:  # no broker, or a disk that gives no outbox: try again
-                log.warning("publisher_lost", destination=name, error=str(exc), retry_s=backoff.wait_s)
+                if str(exc) != told:  # once, not with each try
+                    told = str(exc)
+                    log.warning("publisher_lost", destination=name, error=told)
                 self._post(PublisherHealth(name, connected=False, text=str(exc)))
                 self._stopping.wait(backoff.next_s())
 
