@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -36,6 +34,7 @@ Picture = npt.NDArray[np.uint8]
 Noise = Callable[..., Picture]
 WriteFolder = Callable[[dict[str, npt.NDArray[Any]]], Path]
 
+TRIES = 50
 PATIENT_S = 10.0
 
 
@@ -187,35 +186,27 @@ def test_an_unplugged_camera_is_lost_and_a_new_instance_works(folder: Path) -> N
         assert shoot(again).frame_id == 0
 
 
-@contextlib.contextmanager
-def stalled(folder: Path) -> Iterator[None]:
-    """Picture 1 is a pipe: the emulator waits in the middle of it, as a camera does that hangs, until this ends."""
-    picture = (folder / "1.png").read_bytes()
-    (folder / "1.png").unlink()
-    os.mkfifo(folder / "1.png")
-    try:
-        yield
-    finally:
-        (folder / "1.png").write_bytes(picture)
-
-
-def test_a_late_frame_comes_with_its_own_number(folder: Path) -> None:
-    with camera(folder) as opened:
-        with stalled(folder):
-            shoot(opened)
-            opened.trigger()
-            assert opened.grab(0.05) is None
-        late = opened.grab(PATIENT_S)
-        assert late is not None
-        assert late.frame_id == 1
-
-
-def test_a_frame_that_never_came_asks_for_reopening(folder: Path) -> None:
-    with camera(folder) as opened, stalled(folder):
-        shoot(opened)
+def test_a_late_frame_comes_with_its_own_number(opened: BaslerCamera) -> None:
+    """The emulator needs some 10 ms for a picture; where this thread was held up for longer, the next one is tried."""
+    for number in range(TRIES):
         opened.trigger()
-        with pytest.raises(CameraError, match="never came"):
+        if opened.grab(0.0) is None:
+            late = opened.grab(PATIENT_S)
+            assert late is not None
+            assert late.frame_id == number
+            return
+    pytest.fail(f"{TRIES} pictures all came before they could be waited for")
+
+
+def test_a_frame_that_never_came_asks_for_reopening(opened: BaslerCamera) -> None:
+    for _ in range(TRIES):
+        opened.trigger()
+        try:
             opened.trigger()
+        except CameraError as exc:
+            assert "never came" in str(exc)  # noqa: PT017 - a picture that was quicker than this thread raises nothing
+            return
+    pytest.fail(f"{TRIES} pictures all came before the next trigger")
 
 
 def test_a_frame_that_was_given_up_is_never_taken_for_the_next_part(opened: BaslerCamera) -> None:
