@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ log = structlog.get_logger()
 _BATCH = 20
 _IDLE_S = 0.02
 _METRICS_S = 10.0
+STEADY_S = 5.0
+"""A connection that held for this long was a good one: the next try comes soon."""
 
 
 class PublisherThread:
@@ -49,15 +52,19 @@ class PublisherThread:
     def run(self) -> None:
         backoff, told = Backoff(first_s=0.2), ""
         name = self.publisher.destination
+        connected_s = math.inf
         while not self._stopping.is_set():
             try:
                 with self.publisher:
                     log.info("publisher_connected", destination=name)
                     self._post(PublisherHealth(name, connected=True, text=""))
-                    backoff.reset()
-                    told = ""
+                    connected_s = time.monotonic()
                     self._serve()
             except (OutputError, StorageError) as exc:  # no broker, or a disk that gives no outbox: try again
+                held_s, connected_s = time.monotonic() - connected_s, math.inf
+                if held_s > STEADY_S:  # not a broker that lets us in and refuses each message
+                    backoff.reset()
+                    told = ""
                 if str(exc) != told:  # once, not with each try
                     told = str(exc)
                     log.warning("publisher_lost", destination=name, error=told)
