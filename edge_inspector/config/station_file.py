@@ -1,0 +1,95 @@
+"""What may stand in a station file: its tables and keys."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from edge_inspector import plugins
+from edge_inspector.errors import ConfigError
+from edge_inspector.settings import CameraConfig, LocalPath, Name, PlcConfig, PluginConfig, Recipe, Settings
+
+
+@dataclass(frozen=True)
+class AnyPlugin:
+    """Stands for "the config model of whichever plugin `type` names", in validation and in the JSON Schema."""
+
+    kind: plugins.Kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        models = {name: handler.generate_schema(self._model(name)) for name in sorted(plugins.names(self.kind))}
+        return core_schema.tagged_union_schema(models, "type")
+
+    def _model(self, name: str) -> type[PluginConfig]:
+        try:
+            return plugins.config_model(self.kind, name)
+        except (ImportError, AttributeError) as exc:
+            package = plugins.names(self.kind)[name].partition(".")[0]
+            raise ConfigError(
+                f"{self.kind} type {name!r} is broken: {exc}; update or uninstall the package that brings {package}"
+            ) from exc
+
+
+def _state_dir() -> Any:
+    """Text, as in the file: the default is checked like what is written there."""
+    return os.environ.get("STATE_DIRECTORY", "state")
+
+
+class StationSettings(Settings):
+    """The station as a whole."""
+
+    name: Name = Field(description="Part of every result_id, MQTT topic and Ident.StationId.")
+    recipe: Name = Field(description="The recipe that is active after a start.")
+    master: Literal["plc", "local"] = Field(
+        "plc", description="Who triggers, selects recipes and commands; the other is refused."
+    )
+    state_dir: LocalPath = Field(
+        default_factory=_state_dir,
+        description="Ledger and other things that must survive; systemd's StateDirectory.",
+    )
+    runtime_dir: LocalPath | None = Field(
+        None,
+        description="Flight record and control socket, best on a tmpfs; default: systemd's RuntimeDirectory, else run/"
+        " inside state_dir.",
+    )
+    max_open: int = Field(8, ge=1, le=64, description="Parts in work at the same time; one more is refused.")
+    grab_timeout_s: float = Field(2.0, gt=0, le=60, description="How long a triggered picture may take.")
+    stop_timeout_s: float = Field(5.0, gt=0, le=60, description="How long open parts may finish at a stop.")
+
+    @property
+    def runtime(self) -> Path:
+        given = os.environ.get("RUNTIME_DIRECTORY")
+        return self.runtime_dir or (Path(given) if given else self.state_dir / "run")
+
+
+class LogSettings(Settings):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is less is left out.")
+    json_lines: bool | None = Field(None, description="JSON lines; default: unless standard error is a terminal.")
+
+
+AnyCamera = Annotated[CameraConfig, AnyPlugin("camera")]
+AnyBackend = Annotated[PluginConfig, AnyPlugin("backend")]
+AnyPlc = Annotated[PlcConfig, AnyPlugin("plc")]
+AnyPublisher = Annotated[PluginConfig, AnyPlugin("publisher")]
+
+
+class StationConfig(Settings):
+    """The station file."""
+
+    model_config = ConfigDict(defer_build=True)  # plugins are imported when a file is read, not for --help
+
+    schema_version: Literal[1] = Field(alias="schema", description="Version of this file's layout.")
+    station: StationSettings
+    cameras: dict[Name, AnyCamera] = Field(min_length=1, max_length=16)
+    backend: AnyBackend
+    recipes: dict[Name, Recipe] = Field(min_length=1)
+    plc: dict[Name, AnyPlc] = Field(default_factory=dict)
+    publishers: dict[Name, AnyPublisher] = Field(default_factory=dict)
+    log: LogSettings = Field(default_factory=lambda: LogSettings.model_validate({}))
