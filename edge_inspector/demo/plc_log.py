@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,8 +37,12 @@ class ToldResult:
 
 @dataclass(frozen=True)
 class PlcBook:
-    """What one log adds up to; the tuples hold sequence numbers in the order in which things happened."""
+    """What one log adds up to; the tuples hold sequence numbers in the order in which things happened.
 
+    `part_ids` is the part of each number.
+    """
+
+    part_ids: Mapping[int, str]
     triggered: tuple[int, ...]
     accepted: tuple[int, ...]
     refused: tuple[int, ...]
@@ -65,6 +70,7 @@ def read_plc_log(path: Path) -> PlcBook:
         for record in events.get("result", ())
     )
     return PlcBook(
+        part_ids={record["trigger_seq"]: record["part_id"] for record in events.get("trigger", ())},
         triggered=numbers("trigger"),
         accepted=numbers("accepted"),
         refused=numbers("refused"),

@@ -63,10 +63,6 @@ class Bundle:
         """What a backend needs; the outputs' shapes are the backend's to find out."""
         return ModelFile(str(self.folder / "model.onnx"), self.sha256)
 
-    def short_hash(self) -> str:
-        """Enough of `model_hash` to tell a plant's models apart by eye."""
-        return self.model_hash[:12]
-
 
 class DamagedBundleError(BundleError):
     """Everything that is wrong with one bundle, a line each in `problems`."""

@@ -120,13 +120,6 @@ def prepare_plain(pixels: Picture, pixel_format: PixelFormat, plan: PreparePlan)
     return Batch(tensor, (fit.letterbox,), fit.bounds)
 
 
-def undistort_pixels(pixels: Picture, calibration: Calibration) -> Picture:
-    """The whole picture without distortion, same size and camera matrix; what the camera did not see is 0."""
-    _check_calibration(pixels.shape[:2], calibration)
-    matrix, distortion = _pinhole(calibration)
-    return cv2.undistort(pixels, matrix, distortion)
-
-
 def _checked(pixels: Picture, pixel_format: PixelFormat, plan: PreparePlan) -> _Layout:
     layout = LAYOUTS.get(pixel_format)
     if layout is None:

@@ -59,6 +59,9 @@ async def _serve(parts: Parts, control: Control) -> None:
     for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
         if path is not None:
             line.event("alarm", "set_aside", f"the {name} was damaged and is kept as {path}; a new one was begun")
+    for destination, count in parts.ledger.stranded().items():
+        text = f"{count} messages wait for {destination!r}, which this station does not have any more"
+        line.event("warning", "stranded_messages", text)
     gpu = GpuThread(
         parts.backend, parts.recipes, parts.clock, progress, parts.limits.max_open * len(parts.cameras), line.post
     )

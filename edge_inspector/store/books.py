@@ -18,7 +18,8 @@ _LISTED = 10  # numbers named in a gap; the rest is a count
 
 @dataclass(frozen=True)
 class Books:
-    """The sums of one moment. `unknown` are accepted triggers without a result.
+    """The sums of one moment. `unknown` are accepted triggers without a result, `unpublished` results with a message
+    that some broker has not acknowledged.
 
     `told` + `not_told` + `telling_unknown` = `results`; of a restart or a lost link it is known that nobody was told.
     """
@@ -35,6 +36,7 @@ class Books:
     not_told: int
     acknowledged: int
     outbox_pending: int
+    unpublished: int
     late: int
     unknown: tuple[int, ...]
     telling_unknown: tuple[int, ...]
@@ -159,6 +161,7 @@ def _add_up(connection: sqlite3.Connection) -> Books:
         not_told=one("SELECT count(*) FROM results WHERE told = 0"),
         acknowledged=one("SELECT count(*) FROM results WHERE acknowledged_utc IS NOT NULL"),
         outbox_pending=one("SELECT count(*) FROM outbox"),
+        unpublished=one("SELECT count(DISTINCT seq) FROM outbox WHERE seq IN (SELECT seq FROM results)"),
         late=one("SELECT count(*) FROM late"),
         unknown=numbers("SELECT seq FROM triggers WHERE seq NOT IN (SELECT seq FROM results) ORDER BY seq"),
         telling_unknown=numbers("SELECT seq FROM results WHERE told IS NULL ORDER BY seq"),

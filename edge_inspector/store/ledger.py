@@ -174,11 +174,6 @@ class Ledger:
         self._delivered_up_to[destination] = rows[-1]
         self.submit(Delivered(destination, tuple(rows)))
 
-    def results_missing(self) -> list[int]:
-        """Numbers of accepted triggers without a result: open ones, or lost in a power cut. Before `run`."""
-        query = "SELECT seq FROM triggers WHERE seq NOT IN (SELECT seq FROM results) ORDER BY seq"
-        return [seq for (seq,) in self._connection.execute(query)]
-
     def recent_attempts(self, limit: int = 10_000) -> dict[str, int]:
         """How often each part id occurs in the last `limit` triggers. Before `run`."""
         query = (
