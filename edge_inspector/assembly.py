@@ -5,25 +5,32 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from edge_inspector import __version__, config, plugins
 from edge_inspector.calibration.file import load_calibration
 from edge_inspector.config import Draft, Problem, StationConfig, StationFileError, dotted
 from edge_inspector.control import Control
-from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi
+from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi, TriggerMode
 from edge_inspector.engine.bundle import Bundle, DamagedBundleError, find_bundle, load_bundle
 from edge_inspector.errors import ConfigError
 from edge_inspector.health.clock import SystemClock
-from edge_inspector.interfaces import Camera
 from edge_inspector.pipeline import Reading
 from edge_inspector.settings import CameraConfig, Recipe, Settings
 from edge_inspector.stages import thresholds
-from edge_inspector.station.parts import Limits, LoadedRecipe, Parts
+from edge_inspector.station.announcements import GRACE_NS, windows
+from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
 
+_CAMERAS_OF: Mapping[str, tuple[TriggerMode, ...]] = {
+    "plc": ("software",),
+    "timer": ("software",),
+    "announced": ("line",),
+    "line": ("line", "free"),
+}
+"""The cameras that each trigger of a recipe can use."""
 _SOCKET_PATH_MAX = 107
 """Bytes that sockaddr_un has for a path (unix(7))."""
 
@@ -34,7 +41,10 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     That is, those of the file itself and those of the bundles, calibrations and credentials that it names.
     """
     draft = config.draft(path)
-    cameras = {name: plugins.load("camera", camera.type)(name, camera) for name, camera in draft.cameras.items()}
+    cameras = {
+        name: CameraPlan(partial(plugins.load("camera", camera.type), name, camera), camera.gate)
+        for name, camera in draft.cameras.items()
+    }
     recipes, problems = _recipes(path, draft, cameras)
     told = {problem.key for problem in draft.problems}
     beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *_nobody_acknowledges(path, draft)]
@@ -71,7 +81,9 @@ def check(path: Path) -> StationConfig:
     return config.load(path)
 
 
-def _recipes(path: Path, draft: Draft, cameras: Mapping[str, Camera]) -> tuple[dict[str, LoadedRecipe], list[Problem]]:
+def _recipes(
+    path: Path, draft: Draft, cameras: Mapping[str, CameraPlan]
+) -> tuple[dict[str, LoadedRecipe], list[Problem]]:
     calibrations, problems = _calibrations(path, draft.cameras)
     loaded: dict[str, LoadedRecipe] = {}
     for name, recipe in draft.recipes.items():
@@ -123,7 +135,7 @@ def _files(settings: Settings) -> Iterator[tuple[tuple[str, ...], Path]]:
 
 def _nobody_acknowledges(path: Path, draft: Draft) -> Iterator[Problem]:
     """A part that the station numbers itself has no start of a PLC to which its result could be acknowledged."""
-    own = [name for name, recipe in draft.recipes.items() if recipe.trigger != "plc"]
+    own = [name for name, recipe in draft.recipes.items() if recipe.trigger not in ("plc", "announced")]
     for name, link in draft.plc.items():
         if own and link.acknowledge:
             expected = f"expected false: recipe {own[0]!r} is not triggered by the PLC, which so cannot acknowledge"
@@ -147,23 +159,19 @@ def _recipe_problems(
     key: str,
     recipe: Recipe,
     bundle: Bundle | None,
-    cameras: Mapping[str, Camera],
+    cameras: Mapping[str, CameraPlan],
     calibrations: Mapping[str, Calibration | None],
 ) -> Iterator[Problem]:
     """What a recipe says against its bundle, its cameras and their calibrations."""
     if bundle is not None:
         yield from _threshold_problems(path, f"{key}.thresholds", recipe, bundle)
-    by_itself = recipe.trigger == "line"
     for i, view in enumerate(recipe.views):
         if view.camera not in cameras:
             continue  # told already: the camera is unknown, or something is wrong in its table
-        camera: Any = cameras[view.camera]
-        if camera.software_triggered == by_itself:
-            expected = (
-                "trigger = 'line' needs a camera that triggers itself (its trigger = 'line', 'free' or 'rate')"
-                if by_itself
-                else f"trigger = {recipe.trigger!r} needs a camera with trigger = 'software'"
-            )
+        mode = cameras[view.camera].make().trigger_mode
+        if mode not in _CAMERAS_OF[recipe.trigger]:
+            needed = " or ".join(map(repr, _CAMERAS_OF[recipe.trigger]))
+            expected = f"is triggered by {mode!r}; trigger = {recipe.trigger!r} needs a camera triggered by {needed}"
             yield Problem(path, f"{key}.views.{i}.camera", repr(view.camera), expected)
         calibration = calibrations.get(view.camera)
         if view.roi is not None and calibration is not None:
@@ -171,9 +179,17 @@ def _recipe_problems(
             if view.roi.x + view.roi.width > width or view.roi.y + view.roi.height > height:
                 value = f"{view.roi.x},{view.roi.y} {view.roi.width}x{view.roi.height}"
                 yield Problem(path, f"{key}.views.{i}.roi", value, f"expected inside the {width}x{height} picture")
-    if by_itself and len(recipe.views) > 1:
-        expected = "expected one view: pictures of several self-triggering cameras cannot be matched without doubt"
+    if recipe.trigger == "line" and len(recipe.views) > 1:
+        expected = "expected one view: several cameras that trigger themselves need trigger = 'announced'"
         yield Problem(path, f"{key}.views", str(len(recipe.views)), expected)
+    for camera, (_, latest_ms) in windows(recipe).items():
+        needed_ms = latest_ms + GRACE_NS / 1e6 + recipe.output_margin_ms
+        if needed_ms >= recipe.deadline_ms:
+            expected = (
+                f"expected more than {needed_ms:g}: the verdict waits for the end of {camera}'s window_ms "
+                f"({latest_ms:g}), {GRACE_NS / 1e6:g} for its picture's way and output_margin_ms"
+            )
+            yield Problem(path, f"{key}.deadline_ms", f"{recipe.deadline_ms:g}", expected)
 
 
 def _threshold_problems(path: Path, key: str, recipe: Recipe, bundle: Bundle) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,15 @@ _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class Control:
-    """Serves `path`; the station sets `status` and `stop`. A slow reader loses events, never time of the station."""
+    """Serves `path`; the station sets `status`, `counters` and `stop`.
+
+    A slow reader loses events, never time of the station.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.status: Callable[[], object] = lambda: None
+        self.counters: Callable[[], Mapping[str, float]] = dict
         self.stop: Callable[[], None] = lambda: None
         self._readers: set[anyio.abc.ObjectSendStream[bytes]] = set()
         self._clients = 0
@@ -89,13 +93,15 @@ class Control:
             return {"error": 'expected one JSON object a line, such as {"command": "status"}'}
         if command == "status":
             return {"status": self.status()}
+        if command == "counters":
+            return {"counters": self.counters()}
         if command == "events":
             self._readers.add(send)
             return {"ok": True}
         if command == "stop":
             self.stop()
             return {"ok": True}
-        return {"error": f"unknown command {command!r}: expected status, events or stop"}
+        return {"error": f"unknown command {command!r}: expected status, counters, events or stop"}
 
 
 async def _pump(receive: anyio.abc.ObjectReceiveStream[bytes], stream: anyio.abc.SocketStream) -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import astuple, dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Color = Literal["gray", "rgb", "bgr"]
-PixelFormat = Literal["Mono8", "Mono12", "BGR8", "RGB8", "BayerRG8", "BayerGB8", "BayerGR8", "BayerBG8"]
+PixelFormat = Literal[
+    "Mono8", "Mono12", "BGR8", "RGB8",
+    "BayerRG8", "BayerGB8", "BayerGR8", "BayerBG8", "BayerRG12", "BayerGB12", "BayerGR12", "BayerBG12",
+]  # fmt: skip
+"""GenICam's names. The 12-bit ones come unpacked: 16 bits, of which the upper four are empty."""
+TriggerMode = Literal["software", "line", "free"]
+"""Who makes a camera expose: the station, an input of the camera, or nobody (as fast as it can)."""
+Homography: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
+"""3x3, row by row."""
+FeatureValue: TypeAlias = bool | int | float | str
+"""What a GenICam feature is set to: Boolean, Integer, Float, Enumeration or String."""
 Floats = npt.NDArray[np.float32]
 
 
@@ -71,6 +81,7 @@ class Reason(enum.IntEnum):
 ERROR_CODE: Mapping[Reason, int] = {
     Reason.CAMERA: 101,
     Reason.NO_FRAME: 102,
+    Reason.UNANNOUNCED: 103,
     Reason.INFERENCE: 201,
     Reason.RECIPE: 301,
     Reason.PLC_LINK: 401,
@@ -104,7 +115,7 @@ class Frame:
     """One picture as the camera delivered it: HxW or HxWx3, uint8 or uint16, distorted camera pixels.
 
     `frame_id` is the camera's own block id (gaps show lost frames), `camera_ticks` its clock; `arrival_ns` is
-    CLOCK_MONOTONIC.
+    CLOCK_MONOTONIC. `line_edges` is how many edges its trigger input had seen, None = it does not count them.
     """
 
     camera: str
@@ -114,6 +125,7 @@ class Frame:
     pixels: npt.NDArray[Any]
     pixel_format: PixelFormat
     lease: Lease | None = None
+    line_edges: int | None = None
 
     @property
     def hw(self) -> tuple[int, int]:
@@ -123,6 +135,25 @@ class Frame:
         """Give the buffer back; the pixels must not be read afterwards."""
         if self.lease is not None:
             self.lease.release()
+
+
+@dataclass(frozen=True)
+class CameraStatistics:
+    """What one camera has done since it was made. The last five stay 0 where the driver cannot tell."""
+
+    frames: int = 0
+    failed_buffers: int = 0
+    dropped_no_slot: int = 0
+    discarded_late: int = 0
+    buffer_underruns: int = 0
+    packets: int = 0
+    packets_failed: int = 0
+    packets_resent: int = 0
+    missed_frames: int = 0
+
+    def __add__(self, other: CameraStatistics) -> CameraStatistics:
+        """Both together: one camera, opened twice."""
+        return CameraStatistics(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -137,11 +168,18 @@ class Roi:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Pinhole camera with OpenCV's distortion model; `matrix` is fx, fy, cx, cy in pixels of an `image_hw` picture."""
+    """Camera and lens; `matrix` is fx, fy, cx, cy in pixels of an `image_hw` picture.
+
+    `distortion` is OpenCV's: k1 k2 p1 p2 [k3 [k4 k5 k6]] of a pinhole, k1 k2 k3 k4 of a fisheye lens. `serial` is the
+    camera's, empty = not written down. `plane` takes undistorted pixels to mm on the inspection plane.
+    """
 
     image_hw: tuple[int, int]
     matrix: tuple[float, float, float, float]
     distortion: tuple[float, ...]
+    lens: Literal["pinhole", "fisheye"] = "pinhole"
+    serial: str = ""
+    plane: Homography | None = None
 
 
 @dataclass(frozen=True)
@@ -239,7 +277,10 @@ class Detections:
 
 @dataclass(frozen=True)
 class MeasuredView:
-    """What one camera saw of one part; `failure` says why it could not be measured (then `detections` is empty)."""
+    """What one camera saw of one part; `failure` says why it could not be measured (then `detections` is empty).
+
+    `plane` takes its pixels to mm, where the camera's calibration has an inspection plane.
+    """
 
     camera: str
     detections: Detections
@@ -247,6 +288,7 @@ class MeasuredView:
     failure_text: str = ""
     frame_id: int = -1
     stage_ns: Mapping[str, int] = field(default_factory=dict)
+    plane: Homography | None = None
 
 
 @dataclass(frozen=True)
@@ -258,13 +300,17 @@ class ThresholdState:
 
 @dataclass(frozen=True)
 class Defect:
-    """One finding that counted: `box` is x, y, width, height in undistorted full-image pixels."""
+    """One finding that counted: `box` is x, y, width, height in undistorted full-image pixels.
+
+    `size_mm` is its width and height on the inspection plane, None = the camera's calibration has no plane.
+    """
 
     class_name: str
     class_id: int
     score: float
     box: tuple[float, float, float, float]
     camera: str
+    size_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

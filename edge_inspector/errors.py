@@ -17,8 +17,20 @@ class CameraError(EdgeInspectorError):
     """The camera is lost: close it and open a new instance."""
 
 
+class FeatureError(CameraError):
+    """The camera does not take a feature: the user must change it. An open camera stays open."""
+
+
 class FrameError(EdgeInspectorError):
-    """This picture cannot be inspected: the part is UNDEFINED, the camera stays open."""
+    """This picture cannot be inspected: the part is UNDEFINED, the camera stays open.
+
+    `frame_id` and `line_edges` are the damaged picture's own, as in `Frame`; None = not known.
+    """
+
+    def __init__(self, message: str, frame_id: int | None = None, line_edges: int | None = None) -> None:
+        super().__init__(message)
+        self.frame_id = frame_id
+        self.line_edges = line_edges
 
 
 class InferenceError(EdgeInspectorError):

@@ -33,11 +33,13 @@ class Inspection:
     """One accepted trigger. Every method returns the next state; once `result` is set nothing changes it.
 
     `exposed` names the cameras that have delivered a picture, `late` counts views that came after the verdict.
+    `doubtful` names those whose picture may still turn out to be another part's: nothing is judged before.
     """
 
     trigger: Trigger
     job: Job
     exposed: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
     views: tuple[MeasuredView, ...] = ()
     result: InspectionResult | None = None
     late: int = 0
@@ -67,10 +69,17 @@ class Inspection:
             raise ValueError(f"view of camera {view.camera!r}, expected one of {', '.join(self.job.cameras)}")
         if any(known.camera == view.camera for known in self.views):
             return self.undefined(Reason.UNANNOUNCED, f"a second picture of {view.camera}", now_ns)
-        me = replace(self, views=(*self.views, view))
-        if len(me.views) < len(me.job.cameras):
-            return me
-        return me._settle(judge(me.job.cameras, me.job.classes, me.job.thresholds, me.views), now_ns)
+        return replace(self, views=(*self.views, view))._judged(now_ns)
+
+    def on_certain(self, camera: str, now_ns: int) -> Inspection:
+        """The picture of this camera is this part's and no other's."""
+        return self if self.settled else replace(self, doubtful=self.doubtful - {camera})._judged(now_ns)
+
+    def _judged(self, now_ns: int) -> Inspection:
+        """Judge when the last view is in and nobody doubts whose pictures they are."""
+        if len(self.views) < len(self.job.cameras) or self.doubtful:
+            return self
+        return self._settle(judge(self.job.cameras, self.job.classes, self.job.thresholds, self.views), now_ns)
 
     def on_camera_lost(self, camera: str, now_ns: int) -> Inspection:
         """A camera is gone before it delivered: what it would have shown is unknown."""
@@ -80,7 +89,7 @@ class Inspection:
 
     def on_deadline(self, now_ns: int) -> Inspection:
         """The time is up: what has not been judged is a reject."""
-        missing = sorted(set(self.job.cameras) - {view.camera for view in self.views})
+        missing = sorted((set(self.job.cameras) - {view.camera for view in self.views}) | self.doubtful)
         return self.undefined(Reason.DEADLINE, f"not judged in time: {', '.join(missing)}", now_ns)
 
     def undefined(self, reason: Reason, text: str, now_ns: int) -> Inspection:

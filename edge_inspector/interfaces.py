@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
 from edge_inspector.datatypes import (
     Batch,
+    CameraStatistics,
     Event,
+    FeatureValue,
     Frame,
     InspectionResult,
     Mode,
@@ -17,6 +19,7 @@ from edge_inspector.datatypes import (
     PreparePlan,
     Reason,
     Tensors,
+    TriggerMode,
 )
 
 
@@ -40,17 +43,30 @@ class _Opened(Protocol):
 
 
 class Camera(_Opened, Protocol):
-    """A source of frames; opened, used and closed on its own thread."""
+    """A source of frames; opened, used and closed on its own thread, and never opened again: a new one is made."""
 
-    software_triggered: bool
-    """Whether the station must call `trigger` for each picture; otherwise pictures come by themselves."""
+    trigger_mode: TriggerMode
+    """software: the station must call `trigger` for each picture; otherwise pictures come by themselves."""
+    serial: str
+    """Of the device, once it is open; empty = it has none."""
+    image_hw: tuple[int, int] | None
+    """Of the pictures, once it is open; None = only a picture tells."""
+    statistics: CameraStatistics
+    """Replaced whole, so any thread may read it."""
 
     def __enter__(self) -> Camera:
         """Open the device. CameraError when it is not there."""
         ...
 
+    def apply(self, features: Mapping[str, FeatureValue]) -> None:
+        """Take a recipe's GenICam features; those of the recipe before go back to what they were.
+
+        FeatureError: one was refused, the camera stays open. CameraError: lost.
+        """
+        ...
+
     def trigger(self) -> None:
-        """Expose once. CameraError when the device is lost."""
+        """Expose once. CameraError when the device is lost. Only for trigger_mode = software."""
         ...
 
     def grab(self, timeout_s: float) -> Frame | None:
@@ -117,12 +133,16 @@ class TriggerRequest:
 
 @dataclass(frozen=True)
 class RefusedByLink:
-    """A trigger that the contract itself refused (boot id not echoed, link stale): booked, never inspected."""
+    """A trigger that the contract itself refused (boot id not echoed, link stale): booked, never inspected.
+
+    `seen_ns` as in `TriggerRequest`.
+    """
 
     trigger_seq: int
     part_id: str
     reason: Reason
     count: int = 1
+    seen_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -212,6 +232,13 @@ class StationStatus:
 
 
 @dataclass(frozen=True)
+class Unannounced:
+    """A camera brought a picture that no announced part can be sure of."""
+
+    camera: str
+
+
+@dataclass(frozen=True)
 class Alive:
     """The verdict path has made progress: the heartbeat may advance."""
 
@@ -224,6 +251,7 @@ PlcMessage: TypeAlias = (
     | CommandAnswer
     | StationStatus
     | InspectionResult
+    | Unannounced
     | Alive
 )
 

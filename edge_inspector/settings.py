@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from edge_inspector.datatypes import FeatureValue
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
@@ -22,6 +35,30 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62
 Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+def _feature(value: object, valid: ValidatorFunctionWrapHandler) -> FeatureValue:
+    try:
+        taken: FeatureValue = valid(value)
+    except ValidationError:
+        raise ValueError("expected true, false, a number or text") from None
+    if isinstance(taken, float) and not math.isfinite(taken):
+        raise ValueError("expected a finite number")
+    return taken
+
+
+Features = dict[str, Annotated[FeatureValue, WrapValidator(_feature)]]
+"""GenICam features by name, in the order in which they are set."""
+
+
+def _in_order(window: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= window[0] < window[1] <= 60_000:
+        raise ValueError("expected [earliest, latest] in ms, 0 <= earliest < latest <= 60000")
+    return window
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_in_order)]
+"""Earliest and latest, milliseconds after the announcement."""
+
+
 class Settings(BaseModel):
     """Frozen, and a key that nobody reads is an error."""
 
@@ -34,12 +71,35 @@ class PluginConfig(Settings):
     type: str
 
 
+class PictureGate(Settings):
+    """Which pictures are not worth judging: they make the part UNDEFINED (bad_frame)."""
+
+    identical: bool = Field(
+        default=True, description="Refuse a picture that is pixel for pixel the one before: the camera is frozen."
+    )
+    min_brightness: float = Field(
+        default=0.004,
+        ge=0,
+        le=1,
+        description="Refuse a picture whose mean is below this part of full scale: it is black.",
+    )
+    max_saturated: float = Field(
+        default=0.98, ge=0, le=1, description="Refuse a picture of which more than this part is at full scale."
+    )
+    min_sharpness: float = Field(
+        default=0.0,
+        ge=0,
+        description="Refuse a picture whose variance of the Laplacian (8-bit gray) is below; 0 = do not look.",
+    )
+
+
 class CameraConfig(PluginConfig):
     """What every camera has, whatever its make."""
 
     calibration: LocalPath | None = Field(
-        None, description="Calibration file (TOML); without one the picture is not undistorted."
+        None, description="Calibration file (YAML); without one the picture is not undistorted."
     )
+    gate: PictureGate = Field(default=PictureGate(), description="Which pictures are refused.")
 
 
 class PlcConfig(PluginConfig):
@@ -65,14 +125,26 @@ class View(Settings):
 
     camera: Name = Field(description="A camera of this file; a camera gives one view of a part.")
     roi: RoiSettings | None = Field(None, description="Inspect only this rectangle, in undistorted full-image pixels.")
+    features: Features = Field(
+        default_factory=dict,
+        description="GenICam features of the camera while this recipe is active, such as ExposureTime and Gain.",
+    )
+    window_ms: Window | None = Field(None, description="As the recipe's, for this camera alone.")
 
 
 class Recipe(Settings):
     """What is right for one product."""
 
     number: int = Field(ge=1, le=65535, description="The number by which the PLC knows the recipe.")
-    trigger: Literal["plc", "line", "timer"] = Field(
-        "plc", description="plc: a change of Control.TriggerSeq; line: the camera's own trigger; timer: every period_s."
+    trigger: Literal["plc", "announced", "line", "timer"] = Field(
+        "plc",
+        description="plc: a change of Control.TriggerSeq; announced: it announces a part, whose pictures the cameras' "
+        "own line inputs take; line: the camera's own trigger; timer: every period_s.",
+    )
+    window_ms: Window | None = Field(
+        None,
+        description="For trigger = announced: the earliest and the latest arrival of the pictures after the "
+        "announcement. The verdict waits for the latest, because a second picture until then is a doubt.",
     )
     period_s: float | None = Field(None, gt=0, le=3600, description="Seconds between parts, for trigger = timer.")
     views: tuple[View, ...] = Field(

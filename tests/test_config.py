@@ -241,10 +241,11 @@ BROKEN = [
     ("a key named as the camera's type", 'serial = "1"', "basler = 1", "cameras.top.basler", "1", UNKNOWN),
     ("a folder camera without a folder", 'path = "pictures"', "", "cameras.side.path", "", "is missing"),
     ("a number for a serial number", 'serial = "1"', "serial = 1", "cameras.top.serial", "1", "expected a valid string"),
-    ("an exposure that is negative", 'serial = "1"', "exposure_us = -1", "cameras.top.exposure_us", "-1", "greater than 0"),
-    ("an exposure of infinity", 'serial = "1"', "exposure_us = inf", "cameras.top.exposure_us", "inf", "finite number"),
-    ("a gain that is no number", 'serial = "1"', "gain_db = nan", "cameras.top.gain_db", "nan", "equal to 0"),
-    ("an unknown pixel format", 'serial = "1"', 'pixel_format = "RAW"', "cameras.top.pixel_format", "'RAW'", "'Mono8'"),
+    ("an exposure of infinity", 'serial = "1"', "features = { ExposureTime = inf }", "cameras.top.features.ExposureTime", "inf", "finite number"),
+    ("a feature that is a list", 'serial = "1"', "features = { Gain = [1] }", "cameras.top.features.Gain", "[1]", "expected true, false, a number or text"),
+    ("a trigger mode among the features", 'serial = "1"', 'features = { TriggerMode = "On" }', "cameras.top.features", "", "is set by the key trigger"),
+    ("an unknown pixel format", 'path = "pictures"', 'path = "p"\npixel_format = "RAW"', "cameras.side.pixel_format", "'RAW'", "'Mono8'"),
+    ("a gate beyond full scale", 'serial = "1"', "gate = { max_saturated = 2 }", "cameras.top.gate.max_saturated", "2", "less than or equal to 1"),
     ("a camera with a space in its name", "[cameras.side]", '[cameras."the side"]', 'cameras."the side"', "'the side'", "expected a name"),
     ("a camera with two lines in its name", "[cameras.side]", '[cameras."a\\nb"]', 'cameras."a\\nb"', "'a\\nb'", "expected a name"),
     ("a camera that is no table", "[cameras.side]", "[cameras]\nside = 3\n[camera]", "cameras.side", "3", TABLE),
@@ -258,7 +259,7 @@ BROKEN = [
     ("a recipe number of 6000 hexadecimal digits", "number = 1", "number = 0x" + "f" * 6000, "recipes.board.number", "an integer too large to print", "64 bits"),
     ("two recipes with one number", "number = 2", "number = 1", "recipes.lid.number", "1", "is already the number of recipe 'board'"),
     ("a recipe with a dot in its name", "[recipes.lid]", '[recipes."li.d"]', 'recipes."li.d"', "'li.d'", "expected a name"),
-    ("an unknown trigger", '"timer"', '"foot switch"', "recipes.lid.trigger", "'foot switch'", "expected 'plc', 'line' or 'timer'"),
+    ("an unknown trigger", '"timer"', '"foot switch"', "recipes.lid.trigger", "'foot switch'", "expected 'plc', 'announced', 'line' or 'timer'"),
     ("a timer without its period", "period_s = 0.5", "", "recipes.lid.period_s", "", "is missing: trigger = 'timer' needs"),
     ("a period without a timer", "deadline_ms = 500.0", "period_s = 0.5", "recipes.board.period_s", "0.5", "only trigger = 'timer'"),
     ("a period that is no number", "period_s = 0.5", "period_s = nan", "recipes.lid.period_s", "nan", "equal to 3600"),
@@ -287,6 +288,7 @@ BROKEN = [
     ("a port of 70000", "port = 4840", "port = 70000", "plc.line.port", "70000", "less than or equal to 65535"),
     ("two PLC links on one port", "[publishers.plant]", '[plc.b]\ntype = "opcua_server"\n[publishers.plant]', "plc.b.port", "'127.0.0.1', 4840", "is the same host and port as in plc.line"),
     ("two cameras with one serial number", '[cameras.side]', '[cameras.b]\ntype = "basler"\nserial = "1"\n[cameras.side]', "cameras.b.serial", "'1'", "is the same serial as in cameras.top"),
+    ("two cameras with one stream", '[cameras.side]', '[cameras.b]\ntype = "opencv"\nsource = "rtsp://a:geheim@h/1"\n[cameras.c]\ntype = "opencv"\nsource = "rtsp://a:geheim@h/1"\n[cameras.side]', "cameras.c.source", "'rtsp://***@h/1'", "is the same source as in cameras.b"),
     ("two publishers that throw each other out", "[log]", '[publishers.b]\ntype = "mqtt"\nhost = "broker"\n[log]', "publishers.b.client_id", "'broker', its default, its default", "as in publishers.plant"),
     ("a topic prefix with a wildcard", 'host = "broker"', 'prefix = "plant/#"', "publishers.plant.prefix", "'plant/#'", "pattern"),
     ("a password without a user", 'host = "broker"', 'password_file = "p"', "publishers.plant", "", "password_file is given without username: give both or none"),
@@ -405,7 +407,7 @@ def test_the_json_schema_is_one_and_names_every_plugin() -> None:
         for model in schema["$defs"].values()
         if "type" in model.get("required", ())
     }
-    assert types == {"basler", "folder", "onnxruntime", "opcua_server", "mqtt"}
+    assert types == {"basler", "folder", "opencv", "onnxruntime", "opcua_server", "mqtt"}
 
 
 def plain(toml_text: str) -> object:
@@ -450,7 +452,7 @@ def test_a_camera_of_another_package_is_checked_and_described_like_ours(tmp_path
     code = (
         "from typing import Literal\nfrom edge_inspector.settings import CameraConfig\n"
         "class Config(CameraConfig):\n    type: Literal['other']\n    lamp: int\n"
-        "class Camera:\n    software_triggered = True\n    def __init__(self, name, config): ...\n"
+        "class Camera:\n    trigger_mode = 'software'\n    def __init__(self, name, config): ...\n"
     )
     env = with_plugin(tmp_path, "camera", "other_package:Camera", code)
     schema = json.loads(command(env, "schema").stdout)

@@ -11,7 +11,7 @@ from edge_inspector.config.problems import CONTROL, DEEPEST, INTEGERS, Problem, 
 from edge_inspector.settings import PluginConfig, Recipe
 
 _ONE_EACH: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "cameras": (("serial",), ("user_name",), ("ip",)),
+    "cameras": (("serial",), ("user_name",), ("ip",), ("source",)),
     "plc": (("host", "port"),),
     "publishers": (("host", "port", "client_id"),),
 }
@@ -79,9 +79,10 @@ def crossed(path: Path, raw: Mapping[str, Any], recipes: Mapping[str, Recipe]) -
             if view.camera in seen:
                 yield Problem(path, f"{key}.views.{i}.camera", repr(view.camera), "a camera gives one view of a part")
             seen.add(view.camera)
-        if recipe.trigger == "plc" and not links:
+        if recipe.trigger in ("plc", "announced") and not links:
             expected = "needs a PLC that triggers: add a table [plc.NAME], or trigger by 'line' or 'timer'"
-            yield Problem(path, f"{key}.trigger", "'plc'", expected)
+            yield Problem(path, f"{key}.trigger", repr(recipe.trigger), expected)
+        yield from _windows(path, key, recipe)
         if recipe.trigger == "timer" and recipe.period_s is None:
             yield Problem(path, f"{key}.period_s", "", "is missing: trigger = 'timer' needs the seconds between parts")
         if recipe.trigger != "timer" and recipe.period_s is not None:
@@ -89,6 +90,18 @@ def crossed(path: Path, raw: Mapping[str, Any], recipes: Mapping[str, Recipe]) -
         if recipe.output_margin_ms >= recipe.deadline_ms:
             expected = f"expected less than deadline_ms ({recipe.deadline_ms:g}): otherwise no part can be OK"
             yield Problem(path, f"{key}.output_margin_ms", f"{recipe.output_margin_ms:g}", expected)
+
+
+def _windows(path: Path, key: str, recipe: Recipe) -> Iterator[Problem]:
+    """trigger = announced needs to know when each camera's picture may come; no other trigger does."""
+    own = [(f"{key}.views.{i}.window_ms", view.window_ms) for i, view in enumerate(recipe.views)]
+    given = [(where, window) for where, window in [(f"{key}.window_ms", recipe.window_ms), *own] if window is not None]
+    if recipe.trigger != "announced":
+        for where, window in given:
+            yield Problem(path, where, str(list(window)), "only trigger = 'announced' has a window")
+    elif recipe.window_ms is None and not all(window for _, window in own):
+        expected = "is missing: trigger = 'announced' needs [earliest, latest] arrival of a picture, in ms"
+        yield Problem(path, f"{key}.window_ms", "", expected)
 
 
 def _names(tables: object) -> str:
@@ -106,7 +119,7 @@ def twice(path: Path, tables: Mapping[str, Mapping[str, PluginConfig]]) -> Itera
                     continue
                 other = taken.setdefault((config.type, keys, *values), name)
                 if other != name:
-                    shown = ", ".join("its default" if value is None else repr(value) for value in values)
+                    shown = ", ".join("its default" if value is None else shown_value(value) for value in values)
                     expected = (
                         f"is the same {' and '.join(keys)} as in {dotted([kind, other])}; one of them must differ"
                     )

@@ -18,6 +18,8 @@ DEEPEST = 16
 INTEGERS = range(-(2**63), 2**63)
 """TOML's; Python's own have no end and cannot always be printed."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CREDENTIALS = re.compile(r"://.*@")
+"""User and password of an address, also where one holds a / or @ that should have been escaped."""
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NAME_PATTERN = Name.__metadata__[0].pattern  # type: ignore[attr-defined]
 _KINDS: Mapping[str, plugins.Kind] = {
@@ -94,6 +96,7 @@ def shown_value(value: object) -> str:
     if value is None or isinstance(value, dict):
         return ""
     shown = "an integer too large to print" if isinstance(value, int) and value not in INTEGERS else repr(value)
+    shown = _CREDENTIALS.sub("://***@", shown)
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 

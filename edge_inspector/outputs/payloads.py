@@ -83,13 +83,17 @@ class ResultPayload(Payload):
 
 
 class DefectItem(Payload):
-    """One finding: `bbox` is x, y, width, height in undistorted full-image pixels."""
+    """One finding: `bbox` is x, y, width, height in undistorted full-image pixels.
+
+    `size_mm` is its width and height on the inspection plane, left out where the camera's calibration has no plane.
+    """
 
     class_name: Text
     class_id: int
     score: float
     bbox: tuple[float, float, float, float]
     camera: str
+    size_mm: tuple[float, float] | None = None
 
 
 class DefectsPayload(Payload):
@@ -158,6 +162,7 @@ def defects_payload(result: InspectionResult) -> DefectsPayload:
             score=round(d.score, 4),
             bbox=(round(d.box[0], 1), round(d.box[1], 1), round(d.box[2], 1), round(d.box[3], 1)),
             camera=d.camera,
+            size_mm=d.size_mm,
         )
         for d in result.defects
     )

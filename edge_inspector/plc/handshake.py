@@ -23,6 +23,7 @@ from edge_inspector.interfaces import (
     TriggerAccepted,
     TriggerRefused,
     TriggerRequest,
+    Unannounced,
 )
 from edge_inspector.plc.tags import RING_ROWS, Value
 
@@ -168,7 +169,8 @@ class Contract:
         seq, part_id = self.plc.trigger_seq, self.plc.part_id
         step = (seq - last_seq) % _WRAP
         if step >= _WRAP // 2:  # backwards: the PLC has lost its count without a new PlcBootId
-            return self._refuse(seq, Reason.PLC_RESTART), (RefusedByLink(seq, part_id, Reason.PLC_RESTART),)
+            refused = RefusedByLink(seq, part_id, Reason.PLC_RESTART, seen_ns=now_ns)
+            return self._refuse(seq, Reason.PLC_RESTART), (refused,)
         me, out = self, []
         if step > 1:
             skipped = RefusedByLink((last_seq + 1) % _WRAP, "", Reason.MISSED, step - 1)
@@ -177,7 +179,7 @@ class Contract:
             me = replace(self, missed=True, counters=counters)
         refusal = Reason.PLC_LINK if not me.alive else Reason.BUFFER_OVERRUN if me.overrun else None
         if refusal is not None:
-            return me._refuse(seq, refusal), (*out, RefusedByLink(seq, part_id, refusal))
+            return me._refuse(seq, refusal), (*out, RefusedByLink(seq, part_id, refusal, seen_ns=now_ns))
         out.append(TriggerRequest(seq, part_id, now_ns, me.plc.plc_boot_id))
         return me, tuple(out)
 
@@ -218,6 +220,9 @@ class Contract:
             return replace(self, heartbeat=(self.heartbeat + 1) % _WRAP)
         if isinstance(message, StationStatus):
             return replace(self, status=message)
+        if isinstance(message, Unannounced):
+            counted = (self.counters.unannounced + 1) % _WRAP
+            return replace(self, counters=replace(self.counters, unannounced=counted))
         if isinstance(message, TriggerAccepted):
             status = replace(self.status, ready=False, busy=True, acquiring=True)
             me = replace(self, accepted=True, trigger_ack_seq=message.trigger_seq)

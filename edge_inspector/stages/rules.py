@@ -10,11 +10,13 @@ from edge_inspector.datatypes import (
     SEVERITY,
     Defect,
     Evaluation,
+    Homography,
     Judgement,
     MeasuredView,
     Reason,
     ThresholdState,
 )
+from edge_inspector.stages.geometry import box_size_mm
 
 
 def judge(
@@ -64,9 +66,16 @@ def defects_in(view: MeasuredView, classes: Sequence[str], thresholds: Threshold
             score=round(float(found.confidence[i]), 4),
             box=_xywh(found.xyxy[i].tolist()),
             camera=view.camera,
+            size_mm=None if view.plane is None else _size_mm(found.xyxy[i].tolist(), view.plane),
         )
         for i in rows
     )
+
+
+def _size_mm(xyxy: Sequence[float], plane: Homography) -> tuple[float, float]:
+    x1, y1, x2, y2 = xyxy
+    width, height = box_size_mm((x1, y1, x2 - x1, y2 - y1), plane)
+    return (round(width, 3), round(height, 3))
 
 
 def _xywh(xyxy: Sequence[float]) -> tuple[float, float, float, float]:

@@ -1,159 +1,267 @@
-"""One camera's thread: open, expose, prepare, hand on; open again when it was lost."""
+"""One camera's thread: open, expose, prepare, hand on; open a new one when it was lost."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 
 from edge_inspector import pipeline
-from edge_inspector.datatypes import Frame, PreparePlan, Reason
-from edge_inspector.errors import CameraError, FrameError
-from edge_inspector.interfaces import Camera, Clock, Progress
+from edge_inspector.datatypes import CameraStatistics, Frame, PreparePlan, Reason
+from edge_inspector.errors import CameraError, FeatureError, FrameError
+from edge_inspector.interfaces import Camera, Clock
 from edge_inspector.station.backoff import Backoff
-from edge_inspector.station.events import CameraDown, CameraUp, Exposed, Job, LineEvent, Picture, Shot, ViewFailed
+from edge_inspector.station.events import (
+    CameraDown,
+    CameraUp,
+    Exposed,
+    Job,
+    LineEvent,
+    Picture,
+    Setting,
+    SettingDone,
+    Shot,
+    ViewFailed,
+)
+from edge_inspector.station.parts import CameraPlan
+from edge_inspector.station.picture_check import PictureCheck
 
 log = structlog.get_logger()
 _WAIT_S = 0.25
 """How long a wait may last before the thread looks whether it should stop."""
+OPEN_S = 30.0
+"""How long a driver may need to open a camera and to set it, or to close it."""
+PATIENCE_S = 2.0
+"""How much longer than asked a driver may wait for a picture before its call counts as hung."""
 
 
 class CameraThread:
-    """Runs `run` on a thread of its own; `shoot` and `stop` may be called from any other."""
+    """Runs `run` on a thread of its own; every other public method may be called from any other."""
 
     def __init__(
         self,
         name: str,
-        camera: Camera,
-        clock: Clock,
-        progress: Progress,
+        plan: CameraPlan,
+        plans: Sequence[PreparePlan],
         grab_timeout_s: float,
+        setting: Setting,
+        clock: Clock,
         post: Callable[[LineEvent], None],
         infer: Callable[[Job], bool],
-        free_running: Callable[[str], tuple[str, PreparePlan] | None],
-        plans: Sequence[PreparePlan],
+        by_itself: Callable[[str], tuple[str, PreparePlan] | None],
+        numbers: Iterator[int],
     ) -> None:
-        """`infer` hands a job to the model and says whether there was room for it.
+        """`plans` are those of all recipes for this camera.
 
-        `plans` are those of all recipes for this camera.
-        `free_running(camera)` is the recipe name and plan for a picture that nobody asked for, None = discard it.
+        `infer` hands a job to the model and says whether there was room for it.
+        `by_itself(camera)` is the recipe name and plan for a picture that the station did not trigger, None = discard.
+        `numbers` counts the pictures and openings of this camera, over all threads that it has had.
         """
         self.name = name
-        self.camera = camera
-        self._clock = clock
-        self._progress = progress
-        self._grab_timeout_s = grab_timeout_s
-        self._post = post
-        self._infer = infer
-        self._free_running = free_running
+        self.opened = 0
+        self.lost = 0
+        self._make = plan.make
+        self._gate = plan.gate
+        self._check = PictureCheck(plan.gate)
         self._plans = plans
-        self._shots: queue.SimpleQueue[Shot] = queue.SimpleQueue()
+        self._grab_timeout_s = grab_timeout_s
+        self._clock = clock
+        self._tell = post
+        self._infer = infer
+        self._by_itself = by_itself
+        self._orders: queue.SimpleQueue[Shot | Setting] = queue.SimpleQueue()
+        self._setting = setting
         self._stopping = threading.Event()
-        self._number = 0
+        self._abandoned = False
+        self._reopen = ""
+        self._numbers = numbers
+        self._counted: tuple[CameraStatistics, Camera | None] = (CameraStatistics(), None)
         self._opening = 0
+        self._call: tuple[str, int] | None = None
+
+    @property
+    def statistics(self) -> CameraStatistics:
+        """Of all cameras that this thread has opened."""
+        before, camera = self._counted
+        return before if camera is None else before + camera.statistics
 
     def shoot(self, shot: Shot) -> None:
         """Expose once for this part."""
-        self._shots.put(shot)
+        self._orders.put(shot)
+
+    def set(self, setting: Setting) -> None:
+        """Take a recipe's features before anything that is ordered later; `SettingDone` tells."""
+        self._orders.put(setting)
+
+    def reopen(self, text: str) -> None:
+        """Treat the camera as lost, for what `text` says."""
+        self._reopen = text
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def abandon(self) -> Iterator[int]:
+        """Hear nothing more of this thread, and go on counting where it is. Its driver's call may never return."""
+        self._abandoned = True
+        self.stop()
+        return self._numbers
+
+    def overdue(self, now_ns: int) -> str:
+        """The driver's call that should have returned by now, empty = none."""
+        call = self._call
+        return call[0] if call is not None and now_ns > call[1] else ""
 
     def run(self) -> None:
         backoff, told = Backoff(), ""
         for plan in self._plans:
             pipeline.warm_up(plan)
         while not self._stopping.is_set():
-            self._progress.sign(f"camera-{self.name}")
+            camera = self._make()
             try:
-                with self.camera:
-                    self._opening += 1
-                    log.info("camera_up", camera=self.name)
-                    self._post(CameraUp(self.name, self._opening))
+                with self._opened(camera):
                     backoff.reset()
                     told = ""
-                    self._serve()
+                    self._serve(camera)
             except CameraError as exc:
                 if str(exc) != told:  # once, not with each try
                     told = str(exc)
-                    log.warning("camera_lost", camera=self.name, error=told)
+                    self._log("camera_lost", error=told)
                 self._post(CameraDown(self.name, str(exc)))
                 self._stopping.wait(backoff.next_s())
 
-    def _serve(self) -> None:
+    @contextmanager
+    def _opened(self, camera: Camera) -> Iterator[None]:
+        """The camera, checked and set for the recipe of this moment. A driver that hangs in here is overdue."""
+        with self._bounded("opening", OPEN_S):
+            camera.__enter__()
+        try:
+            self._check_identity(camera)
+            self._opening = next(self._numbers)
+            self._check, self._reopen = PictureCheck(self._gate), ""
+            self._apply(camera, self._setting)
+            self.opened += 1
+            self._counted = (self._counted[0], camera)
+            self._log("camera_up", serial=camera.serial)
+            self._post(CameraUp(self.name, self._opening))
+            yield
+        finally:
+            self._counted = (self.statistics, None)
+            with self._bounded("closing", OPEN_S):
+                camera.__exit__(None, None, None)
+
+    def _check_identity(self, camera: Camera) -> None:
+        """A calibration is good for one camera and one picture size. CameraError when this is another."""
+        for calibration in {plan.calibration for plan in self._plans}:
+            if calibration is None:
+                continue
+            if calibration.serial and camera.serial and calibration.serial != camera.serial:
+                raise CameraError(
+                    f"camera {self.name}: has serial {camera.serial}, its calibration is that of camera "
+                    f"{calibration.serial}; are two cameras swapped? Correct the station file, or calibrate this one"
+                )
+            if camera.image_hw is not None and camera.image_hw != calibration.image_hw:
+                (h, w), (height, width) = camera.image_hw, calibration.image_hw
+                raise CameraError(
+                    f"camera {self.name}: gives pictures of {w} x {h}, its calibration was made at {width} x {height}; "
+                    "set the camera to that size, or calibrate again"
+                )
+
+    def _serve(self, camera: Camera) -> None:
         """Until the camera is lost, which is told before it is closed: a driver may take its time for that."""
         try:
             while not self._stopping.is_set():
-                self._progress.sign(f"camera-{self.name}")
-                self._turn()
+                self._turn(camera)
+                self._check.trust()
+                if self._reopen:
+                    raise CameraError(self._reopen)
         except CameraError as exc:
+            self.lost += 1
             self._post(CameraDown(self.name, str(exc)))
             raise
 
-    def _turn(self) -> None:
-        """One exposure, or a bounded wait for one."""
-        if not self.camera.software_triggered:
-            self._watch()
-            return
+    def _turn(self, camera: Camera) -> None:
+        """One order or one picture, or a bounded wait for them."""
+        triggered = camera.trigger_mode == "software"
         try:
-            shot = self._shots.get(timeout=_WAIT_S)
+            order = self._orders.get(timeout=_WAIT_S) if triggered else self._orders.get_nowait()
         except queue.Empty:
+            if not triggered:
+                self._watch(camera)
             return
-        if shot.opening != self._opening:
-            self._drop(shot, Reason.CAMERA, f"camera {self.name} was lost before it took the picture")
-        elif self._clock.monotonic_ns() >= shot.deadline_ns:
-            self._drop(shot, Reason.DEADLINE, f"camera {self.name} was busy until after the deadline")
+        if isinstance(order, Setting):
+            self._setting = order
+            self._apply(camera, order)
+        elif order.opening != self._opening:
+            self._drop(order, Reason.CAMERA, f"camera {self.name} was lost before it took the picture")
+        elif self._clock.monotonic_ns() >= order.deadline_ns:
+            self._drop(order, Reason.DEADLINE, f"camera {self.name} was busy until after the deadline")
         else:
-            self._expose(shot)
+            self._expose(camera, order)
+
+    def _apply(self, camera: Camera, setting: Setting) -> None:
+        """What the camera refuses is the recipe's fault: the camera stays as it is."""
+        error = ""
+        try:
+            with self._bounded("taking a recipe's features", OPEN_S):
+                camera.apply(setting.features)
+        except FeatureError as exc:
+            error = str(exc)
+        self._post(SettingDone(self.name, setting, error))
 
     def _drop(self, shot: Shot, reason: Reason, text: str) -> None:
         """Take no picture: it would show whatever is in front of the camera by now."""
         self._post(ViewFailed(self._next_picture(), shot.seq, reason, text))
 
-    def _expose(self, shot: Shot) -> None:
-        picture = self._next_picture()
+    def _expose(self, camera: Camera, shot: Shot) -> None:
+        picture, timeout_s = self._next_picture(), self._grab_timeout_s
         try:
-            self.camera.trigger()
-            frame = self.camera.grab(self._grab_timeout_s)
+            with self._bounded("taking a picture", 2 * timeout_s + PATIENCE_S):
+                camera.trigger()
+                frame = camera.grab(timeout_s)
         except FrameError as exc:
             self._post(ViewFailed(picture, shot.seq, Reason.BAD_FRAME, str(exc)))
+            self._check.damaged(exc)
             return
         except CameraError as exc:
             self._post(ViewFailed(picture, shot.seq, Reason.CAMERA, str(exc)))
             raise
         if frame is None:
-            text = f"camera {self.name} gave no picture within {self._grab_timeout_s:g} s of its trigger"
+            text = f"camera {self.name} gave no picture within {timeout_s:g} s of its trigger"
             self._post(ViewFailed(picture, shot.seq, Reason.NO_FRAME, text))
-            return
+            raise CameraError(text)
         self._hand_on(picture, frame, shot.recipe, shot.plan, shot)
 
-    def _watch(self) -> None:
-        """A picture that nobody asked for; a damaged one, too, shows that a part was there."""
+    def _watch(self, camera: Camera) -> None:
+        """A picture that the station did not trigger; a damaged one, too, shows that a part was there."""
         try:
-            frame = self.camera.grab(_WAIT_S)
+            with self._bounded("waiting for a picture", _WAIT_S + PATIENCE_S):
+                frame = camera.grab(_WAIT_S)
         except FrameError as exc:
-            wanted = self._free_running(self.name)
+            wanted = self._by_itself(self.name)
             if wanted is not None:
-                picture = self._next_picture()
-                self._post(Exposed(picture, None, wanted[0], self._clock.monotonic_ns()))
+                picture, now = self._next_picture(), self._clock.monotonic_ns()
+                self._post(Exposed(picture, None, wanted[0], now, exc.frame_id, exc.line_edges))
                 self._post(ViewFailed(picture, None, Reason.BAD_FRAME, str(exc)))
+            self._check.damaged(exc)
             return
         if frame is None:
             return
-        wanted = self._free_running(self.name)
+        wanted = self._by_itself(self.name)
         if wanted is None:
             frame.release()
             return
         self._hand_on(self._next_picture(), frame, *wanted, None)
 
     def _hand_on(self, picture: Picture, frame: Frame, recipe: str, plan: PreparePlan, shot: Shot | None) -> None:
-        """`shot` is None when the camera triggered itself."""
+        """`shot` is None when the station did not trigger the camera."""
         seq = None if shot is None else shot.seq
-        self._post(Exposed(picture, seq, recipe, frame.arrival_ns))
+        self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges))
         begun = self._clock.monotonic_ns()
         try:
+            self._check.check(frame)
             batch = pipeline.prepare(frame, plan)
         except FrameError as exc:
             self._post(ViewFailed(picture, seq, Reason.BAD_FRAME, str(exc)))
@@ -165,6 +273,22 @@ class CameraThread:
         if not self._infer(Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)):
             self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
 
+    @contextmanager
+    def _bounded(self, what: str, limit_s: float) -> Iterator[None]:
+        """Around each call of the driver: `overdue` tells of one that does not come back."""
+        self._call = (what, self._clock.monotonic_ns() + round(limit_s * 1e9))
+        try:
+            yield
+        finally:
+            self._call = None
+
+    def _post(self, event: LineEvent) -> None:
+        if not self._abandoned:
+            self._tell(event)
+
+    def _log(self, event: str, **facts: object) -> None:
+        if not self._abandoned:
+            (log.warning if "error" in facts else log.info)(event, camera=self.name, **facts)
+
     def _next_picture(self) -> Picture:
-        self._number += 1
-        return Picture(self.name, self._number)
+        return Picture(self.name, next(self._numbers))

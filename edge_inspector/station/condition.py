@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from edge_inspector.datatypes import ERROR_CODE, Mode, Reason
 from edge_inspector.interfaces import StationStatus
+from edge_inspector.station.announcements import Announcements
 from edge_inspector.station.parts import LoadedRecipe, Parts
 
 
@@ -13,11 +14,13 @@ from edge_inspector.station.parts import LoadedRecipe, Parts
 class Condition:
     """Changed by the line loop as events come in; everything that it says is computed from its fields.
 
-    `down` holds the cameras that are away and why, `openings` how often each camera has been opened.
+    `down` holds the cameras that are away and why, `openings` which opening of each camera this is, `setting` those
+    that have not taken the active recipe's features yet.
     """
 
     parts: Parts
     recipe: LoadedRecipe
+    announcements: Announcements
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
     stopping: bool = False
@@ -25,6 +28,7 @@ class Condition:
     recipe_error: str = ""
     down: dict[str, str] = field(default_factory=dict)
     openings: dict[str, int] = field(default_factory=dict)
+    setting: set[str] = field(default_factory=set)
     publishers_down: set[str] = field(default_factory=set)
 
     def blocked(self) -> tuple[Reason, str] | None:
@@ -40,6 +44,11 @@ class Condition:
         for camera in self.recipe.cameras:
             if camera in self.down:
                 return Reason.CAMERA, f"camera {camera}: {self.down[camera]}"
+            if camera in self.setting:
+                return Reason.NOT_READY, f"camera {camera} is taking the features of recipe {self.recipe.name}"
+        doubt = self.announcements.doubt(self.recipe.cameras) if self.recipe.settings.trigger == "announced" else ""
+        if doubt:
+            return Reason.UNANNOUNCED, doubt
         if self.parts.flight.full:
             return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
         return None
@@ -56,7 +65,9 @@ class Condition:
             mode=self.mode,
             recipe=self.recipe.name,
             recipe_no=self.recipe.settings.number,
-            recipe_ready=self.models_ready and not self.recipe_error,
+            recipe_ready=self.models_ready
+            and not self.recipe_error
+            and not self.setting.intersection(self.recipe.cameras),
             warning=bool(self.publishers_down) or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,

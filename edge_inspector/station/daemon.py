@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
@@ -17,7 +17,8 @@ from edge_inspector.datatypes import Reason
 from edge_inspector.health.progress import ProgressBook
 from edge_inspector.interfaces import PlcLink
 from edge_inspector.station.camera_thread import CameraThread
-from edge_inspector.station.events import Died, FromPlc, Pulse, Stop, TimerTick
+from edge_inspector.station.cameras import Cameras, StationHung
+from edge_inspector.station.events import Died, FromPlc, Pulse, Setting, Stop, TimerTick
 from edge_inspector.station.gpu_thread import GpuThread
 from edge_inspector.station.line import Line
 from edge_inspector.station.parts import Parts
@@ -35,10 +36,6 @@ SWITCH_INTERVAL_S = 0.0005
 _JOIN_S = 2.0
 
 
-class StationHung(RuntimeError):
-    """A loop of the verdict path makes no progress: the process must be restarted."""
-
-
 async def run(parts: Parts, control: Control) -> None:
     """Run one station until SIGTERM, SIGINT or the control socket's `stop`. Any exception means: restart me."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -54,54 +51,64 @@ async def run(parts: Parts, control: Control) -> None:
 
 async def _serve(parts: Parts, control: Control) -> None:
     recover(parts)
-    progress, cameras = ProgressBook(parts.clock), ProgressBook(parts.clock)
+    progress = ProgressBook(parts.clock)
     line = Line(parts, first_free_seq(parts), control.emit)
     for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
         if path is not None:
-            line.event("alarm", "set_aside", f"the {name} was damaged and is kept as {path}; a new one was begun")
+            line.booking.event(
+                "alarm", "set_aside", f"the {name} was damaged and is kept as {path}; a new one was begun"
+            )
     for destination, count in parts.ledger.stranded().items():
         text = f"{count} messages wait for {destination!r}, which this station does not have any more"
-        line.event("warning", "stranded_messages", text)
+        line.booking.event("warning", "stranded_messages", text)
     gpu = GpuThread(
         parts.backend, parts.recipes, parts.clock, progress, parts.limits.max_open * len(parts.cameras), line.post
     )
-    line.cameras = {
-        name: CameraThread(
+    threads = []
+
+    def camera_thread(name: str, setting: Setting, numbers: Iterator[int]) -> CameraThread:
+        return CameraThread(
             name=name,
-            camera=camera,
-            clock=parts.clock,
-            progress=cameras,
+            plan=parts.cameras[name],
+            plans=[recipe.plans[name] for recipe in parts.recipes.values() if name in recipe.plans],
             grab_timeout_s=parts.limits.grab_timeout_s,
+            setting=setting,
+            clock=parts.clock,
             post=line.post,
             infer=gpu.put,
-            free_running=line.free_running,
-            plans=[recipe.plans[name] for recipe in parts.recipes.values() if name in recipe.plans],
+            by_itself=line.by_itself,
+            numbers=numbers,
         )
-        for name, camera in parts.cameras.items()
-    }
+
+    def start_camera(camera: CameraThread) -> None:
+        threads.append(_start(f"camera-{camera.name}", camera.run, line))
+
+    active = line.condition.recipe
+    settings = {name: Setting(active.name, active.features(name)) for name in parts.cameras}
+    line.cameras = Cameras(settings, camera_thread, start_camera, parts.clock, line.post)
     publishers = [
         PublisherThread(publisher, parts.ledger, line.post, partial(_metrics, line)) for publisher in parts.publishers
     ]
     control.status = lambda: line.status
+    control.counters = partial(_metrics, line)
     control.stop = lambda: line.post(Stop())
     booking = _start("ledger", parts.ledger.run, line)
-    threads = [_start("gpu", gpu.run, line)]
-    threads += [_start(f"camera-{name}", camera.run, line) for name, camera in line.cameras.items()]
+    threads.append(_start("gpu", gpu.run, line))
+    line.cameras.start()
     publishing = [_start(f"publish-{p.publisher.destination}", p.run, line) for p in publishers]
     try:
         async with anyio.create_task_group() as tasks:
             for link in parts.links:
                 tasks.start_soon(_receive, link, line, name="plc-receive")
             tasks.start_soon(_timer, line, name="timer")
-            tasks.start_soon(_pulse, line, progress, cameras, publishers, name="pulse")
+            tasks.start_soon(_pulse, line, progress, publishers, name="pulse")
             tasks.start_soon(_signals, line, name="signals")
             tasks.start_soon(control.serve, name="control")
             tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, name="stop-timeout")
             await line.run()
             tasks.cancel_scope.cancel()
     finally:
-        for camera in line.cameras.values():
-            camera.stop()
+        line.cameras.stop()
         gpu.stop()
         _join(threads)
         await _until(lambda: parts.ledger.waiting == 0)  # what was decided is in the outbox before it is drained
@@ -156,13 +163,14 @@ async def _timer(line: Line) -> None:
             line.events.put_nowait(TimerTick())
 
 
-async def _pulse(line: Line, progress: ProgressBook, cameras: ProgressBook, publishers: list[PublisherThread]) -> None:
-    """The heartbeat, signed by the progress of the line loop and the GPU thread; a camera only has to make some."""
+async def _pulse(line: Line, progress: ProgressBook, publishers: list[PublisherThread]) -> None:
+    """The heartbeat, signed by the progress of the line loop and the GPU thread; a camera is replaced when it hangs."""
     while True:
         line.stalls.awake()
         if not line.pulse_waiting:  # the line loop has come to the last one
             progress.sign("line")
-        hung = progress.stale(HUNG_S) + cameras.stale(HUNG_S + line.parts.limits.grab_timeout_s)
+        line.cameras.check()
+        hung = progress.stale(HUNG_S)
         if hung:
             raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(hung)}")
         if not line.pulse_waiting:
@@ -175,7 +183,8 @@ async def _pulse(line: Line, progress: ProgressBook, cameras: ProgressBook, publ
 
 
 def _metrics(line: Line) -> dict[str, float]:
-    return {"open_inspections": float(len(line.open)), "ledger_waiting": float(line.parts.ledger.waiting)}
+    waiting = {"open_inspections": float(len(line.open)), "ledger_waiting": float(line.parts.ledger.waiting)}
+    return waiting | line.cameras.counters()
 
 
 async def _signals(line: Line) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edge_inspector.datatypes import Batch, PreparePlan, Reason, Tensors
+from edge_inspector.datatypes import Batch, FeatureValue, PreparePlan, Reason, Tensors
 from edge_inspector.interfaces import PlcLink, PlcRequest
 
 
@@ -26,6 +27,14 @@ class Shot:
     plan: PreparePlan
     opening: int
     deadline_ns: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The GenICam features that a recipe asks of a camera; empty = as the station file has it."""
+
+    recipe: str
+    features: Mapping[str, FeatureValue]
 
 
 @dataclass(frozen=True)
@@ -60,12 +69,17 @@ class CameraDown:
 
 @dataclass(frozen=True)
 class Exposed:
-    """A picture has arrived; `seq` is None when the camera triggered itself."""
+    """A picture has arrived, whole or not; `seq` is None when the station did not trigger the camera.
+
+    `frame_id` and `line_edges` as in `Frame`.
+    """
 
     picture: Picture
     seq: int | None
     recipe: str
     arrival_ns: int
+    frame_id: int | None = None
+    line_edges: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,23 @@ class ViewFailed:
     seq: int | None
     reason: Reason
     text: str
+
+
+@dataclass(frozen=True)
+class SettingDone:
+    """A camera has taken a recipe's features, or refused them: `error`."""
+
+    camera: str
+    setting: Setting
+    error: str
+
+
+@dataclass(frozen=True)
+class WindowClosed:
+    """The time in which a camera's picture of an announced part could come is over; `seq` None: it was refused."""
+
+    camera: str
+    seq: int | None
 
 
 @dataclass(frozen=True)
@@ -139,6 +170,8 @@ class Died:
 LineEvent: TypeAlias = (
     CameraUp
     | CameraDown
+    | SettingDone
+    | WindowClosed
     | Exposed
     | ViewFailed
     | Inferred

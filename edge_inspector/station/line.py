@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import structlog
 
 from edge_inspector import pipeline
 from edge_inspector.datatypes import (
     Detections,
-    Event,
     MeasuredView,
     PreparePlan,
     Reason,
-    Refusal,
     Trigger,
 )
 from edge_inspector.errors import InferenceError, StorageError
@@ -37,11 +34,15 @@ from edge_inspector.interfaces import (
     TriggerAccepted,
     TriggerRefused,
     TriggerRequest,
+    Unannounced,
 )
+from edge_inspector.matching import Doubt, Match, Seen
 from edge_inspector.plc.tags import MAX_TEXT
 from edge_inspector.station import commands
+from edge_inspector.station.announcements import Announcements, windows
 from edge_inspector.station.attempts import Attempts
-from edge_inspector.station.camera_thread import CameraThread
+from edge_inspector.station.booking import Booking
+from edge_inspector.station.cameras import Cameras
 from edge_inspector.station.condition import Condition
 from edge_inspector.station.events import (
     CameraDown,
@@ -56,21 +57,16 @@ from edge_inspector.station.events import (
     Picture,
     PublisherHealth,
     Pulse,
+    Setting,
+    SettingDone,
     Shot,
     Stop,
     TimerTick,
     ViewFailed,
+    WindowClosed,
 )
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.stalls import StallWatch
-from edge_inspector.store.records import (
-    BookAcknowledged,
-    BookEvent,
-    BookLate,
-    BookRefusal,
-    BookResult,
-    BookTrigger,
-)
 
 log = structlog.get_logger()
 
@@ -97,13 +93,15 @@ class Line:
     def __init__(self, parts: Parts, next_seq: int, emit: Callable[[str, object], None]) -> None:
         self.parts = parts
         down = dict.fromkeys(parts.cameras, "is being opened")
-        self.condition = Condition(parts, parts.recipes[parts.active_recipe], down=down)
+        self.announcements = Announcements(parts.cameras)
+        self.condition = Condition(parts, parts.recipes[parts.active_recipe], self.announcements, down=down)
         self.stalls = StallWatch(parts.clock)
         self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
         self.open: dict[int, Open] = {}
-        self.cameras: Mapping[str, CameraThread] = {}
+        self.cameras: Cameras
         self.status: StationStatus | None = None
         self._loop = asyncio.get_running_loop()
+        self.booking = Booking(parts, emit)
         self._emit = emit
         self._next_seq = next_seq
         self._attempts = Attempts(parts.ledger.recent_attempts())
@@ -118,10 +116,10 @@ class Line:
         with contextlib.suppress(RuntimeError):  # the loop is closed: a driver that hung has outlived the station
             self._loop.call_soon_threadsafe(self.events.put_nowait, event)
 
-    def free_running(self, camera: str) -> tuple[str, PreparePlan] | None:
-        """The recipe and plan for a picture of a camera that triggers itself; called on the camera's thread."""
+    def by_itself(self, camera: str) -> tuple[str, PreparePlan] | None:
+        """The recipe and plan for a picture that the station did not trigger; called on the camera's thread."""
         recipe = self.condition.recipe
-        plan = recipe.plans.get(camera) if recipe.settings.trigger == "line" else None
+        plan = recipe.plans.get(camera) if recipe.settings.trigger in ("line", "announced") else None
         return None if plan is None else (recipe.name, plan)
 
     async def run(self) -> None:
@@ -142,12 +140,12 @@ class Line:
             await self._inferred(event)
         elif isinstance(event, ViewFailed):
             await self._view_failed(event)
+        elif isinstance(event, WindowClosed):
+            await self._window_closed(event)
         elif isinstance(event, Deadline):
             await self._advance(event.seq, lambda i, now: i.on_deadline(now))
         elif isinstance(event, Pulse):
-            self.pulse_waiting = False
-            if event.alive:
-                await self._tell_all(Alive())
+            await self._pulse(event)
         elif isinstance(event, Died):
             raise event.error
         elif isinstance(event, Stop):
@@ -156,6 +154,13 @@ class Line:
         else:
             await self._health(event)
 
+    async def _pulse(self, event: Pulse) -> None:
+        self.pulse_waiting = False
+        for camera in self.announcements.tick(self.condition.recipe.settings, self.parts.clock.monotonic_ns()):
+            log.info("camera_in_step", camera=camera)
+        if event.alive:
+            await self._tell_all(Alive())
+
     # --- a part comes in ----------------------------------------------------------------------------------------------
 
     async def _from_plc(self, event: FromPlc) -> None:
@@ -163,16 +168,22 @@ class Line:
         if isinstance(request, TriggerRequest):
             await self._asked(link, request)
         elif isinstance(request, RefusedByLink):
-            self._book_refusal(request.trigger_seq, request.part_id, request.reason, request.count)
+            self.booking.refused(request.trigger_seq, request.part_id, request.reason, request.count)
+            if request.reason is not Reason.MISSED:
+                self._announce(None, request.seen_ns)
         elif isinstance(request, ResultAcknowledged):
-            self.parts.ledger.submit(BookAcknowledged(request.result_ids, self.parts.clock.utc()))
+            self.booking.acknowledged(request.result_ids)
         elif isinstance(request, LinkState):
             log.info("plc_link", alive=request.alive, plc_boot_id=request.plc_boot_id)
             for opened in self.open.values():
                 if opened.link is link and opened.inspection.trigger.plc_boot_id != request.plc_boot_id:
                     opened.asker_gone = True
         elif isinstance(request, RecipeRequest):
-            await link.tell(commands.select_recipe(self.condition, request))
+            before = self.condition.recipe
+            answer = commands.select_recipe(self.condition, request)
+            if answer.accepted:
+                self._set_cameras(before)
+            await link.tell(answer)
         else:
             result = commands.carry_out(self.condition, request)
             if request.command == commands.ABORT and result == commands.DONE:
@@ -182,15 +193,19 @@ class Line:
     async def _asked(self, link: PlcLink, request: TriggerRequest) -> None:
         reason = self._why_not(link, request)
         if reason is not None:
-            self._book_refusal(request.trigger_seq, request.part_id, reason)
+            self.booking.refused(request.trigger_seq, request.part_id, reason)
+            self._announce(None, request.seen_ns)
             await link.tell(TriggerRefused(request.trigger_seq, reason))
             return
         seq = self._accept(request.trigger_seq, request.part_id, request.seen_ns, link, request.plc_boot_id)
-        self._shoot(seq)
+        if self.condition.recipe.settings.trigger == "announced":
+            self._announce(seq, request.seen_ns)
+        else:
+            self._shoot(seq)
         await link.tell(TriggerAccepted(request.trigger_seq))
 
     def _why_not(self, link: PlcLink, request: TriggerRequest) -> Reason | None:
-        if self.parts.local_master or self.condition.recipe.settings.trigger != "plc":
+        if self.parts.local_master or self.condition.recipe.settings.trigger not in ("plc", "announced"):
             return Reason.WRONG_MASTER
         blocked = self.condition.blocked()
         if blocked is not None:
@@ -202,7 +217,7 @@ class Line:
             return
         blocked = self.condition.blocked()
         if blocked is not None or self._occupied():
-            self._book_refusal(0, "", blocked[0] if blocked is not None else Reason.OVERLOAD)
+            self.booking.refused(0, "", blocked[0] if blocked is not None else Reason.OVERLOAD)
             return
         self._shoot(self._accept_own(self.parts.clock.monotonic_ns()))
 
@@ -231,14 +246,14 @@ class Line:
             wall_utc=parts.clock.utc(),
             clock_synced=parts.clock.synced(),
         )
-        slot = parts.flight.trigger(trigger)
+        slot = self.booking.accepted(trigger)
         self._next_seq += 1
         margin_ns = int(recipe.settings.output_margin_ms * 1e6)
         job = Job(recipe.cameras, recipe.classes, recipe.thresholds, recipe.model_hash, margin_ns)
         due_s = (trigger.deadline_ns - margin_ns - parts.clock.monotonic_ns()) / 1e9
         timer = self._loop.call_later(max(0.0, due_s), self.events.put_nowait, Deadline(seq))
-        self.open[seq] = Open(Inspection(trigger, job), recipe, slot, timer, link)
-        parts.ledger.submit(BookTrigger(slot, trigger))
+        doubtful = frozenset(windows(recipe.settings))
+        self.open[seq] = Open(Inspection(trigger, job, doubtful=doubtful), recipe, slot, timer, link)
         return seq
 
     def _shoot(self, seq: int) -> None:
@@ -246,26 +261,25 @@ class Line:
         for camera, plan in recipe.plans.items():
             self._exposing[camera] = seq
             opening = self.condition.openings[camera]
-            self.cameras[camera].shoot(Shot(seq, recipe.name, plan, opening, deadline_ns))
+            self.cameras.shoot(camera, Shot(seq, recipe.name, plan, opening, deadline_ns))
 
-    def _book_refusal(self, trigger_seq: int, part_id: str, reason: Reason, count: int = 1) -> None:
-        parts = self.parts
-        wall = parts.clock.utc()
-        refusal = Refusal(trigger_seq, part_id[:MAX_TEXT], reason, wall, parts.identity.boot_id, count)
-        log.warning("trigger_refused", trigger_seq=trigger_seq, reason=reason.name.lower(), count=count)
-        try:
-            slot: int | None = parts.flight.refusal(refusal)
-        except StorageError:  # full: the refusal still goes to the ledger's queue
-            slot = None
-        parts.ledger.submit(BookRefusal(slot, refusal))
-        self._emit("refused", refusal)
+    def _announce(self, seq: int | None, at_ns: int) -> None:
+        """Expect the pictures of a part, also of one that was refused (`seq` None): it passes the cameras all the same.
+
+        For a recipe that announces nothing there is nothing to expect.
+        """
+        now = self.parts.clock.monotonic_ns()
+        for camera, close_ns in self.announcements.announce(self.condition.recipe.settings, seq, at_ns).items():
+            closed = WindowClosed(camera, seq)
+            self._loop.call_later(max(0.0, (close_ns - now) / 1e9), self.events.put_nowait, closed)
 
     # --- pictures and views -------------------------------------------------------------------------------------------
 
     async def _exposed(self, event: Exposed) -> None:
         seq = event.seq
         if seq is None:
-            seq = await self._line_trigger(event)
+            announced = self.parts.recipes[event.recipe].settings.trigger == "announced"
+            seq = await (self._announced(event) if announced else self._line_trigger(event))
             if seq is None:
                 return
         self._release(event.picture.camera, seq)
@@ -285,7 +299,7 @@ class Line:
             seq = self._accept_own(event.arrival_ns)
         except StorageError as exc:
             log.error("trigger_not_recorded", camera=event.picture.camera, error=str(exc))
-            self._book_refusal(0, "", Reason.STORAGE)
+            self.booking.refused(0, "", Reason.STORAGE)
             return None
         self._parts_of[event.picture] = seq
         if event.recipe != self.condition.recipe.name:
@@ -296,6 +310,43 @@ class Line:
             reason, text = blocked
             await self._advance(seq, lambda i, now: i.undefined(reason, text, now))
         return seq
+
+    async def _announced(self, event: Exposed) -> int | None:
+        """The announced part that this picture is of, None = nobody's, or nobody can say."""
+        camera = event.picture.camera
+        known = self.announcements.doubt([camera])
+        outcome = self.announcements.seen(camera, Seen(event.frame_id, event.line_edges, event.arrival_ns))
+        if isinstance(outcome, Doubt):
+            self.booking.unannounced(camera, event.frame_id, outcome.text)
+            await self._tell_all(Unannounced(camera))
+            await self._out_of_step(camera, outcome, new=not known)
+        if not isinstance(outcome, Match):
+            return None
+        seq = outcome.seq
+        opened = self.open.get(seq)
+        if opened is not None and opened.recipe.name != event.recipe:
+            text = f"picture prepared for recipe {event.recipe}"
+            await self._advance(seq, lambda i, now: i.undefined(Reason.RECIPE, text, now))
+        return seq
+
+    async def _window_closed(self, event: WindowClosed) -> None:
+        """The pictures of a part are certain now, or there is one missing."""
+        camera = event.camera
+        outcome = self.announcements.closed(camera, event.seq, self.parts.clock.monotonic_ns())
+        if isinstance(outcome, Match):
+            await self._advance(outcome.seq, lambda i, now: i.on_certain(camera, now))
+        elif isinstance(outcome, Doubt):
+            await self._out_of_step(camera, outcome, new=True)
+            if self.announcements.silent(camera):
+                self.cameras.reopen(camera, f"camera {camera}: announced parts brought no picture, one after the other")
+
+    async def _out_of_step(self, camera: str, doubt: Doubt, new: bool) -> None:
+        """Nobody can say which picture of this camera is whose: every open part that needs one is a reject."""
+        if new:
+            log.warning("camera_out_of_step", camera=camera, why=doubt.text)
+            self.booking.event("alarm", "out_of_step", doubt.text)
+        for seq in [seq for seq, opened in self.open.items() if camera in opened.recipe.cameras]:
+            await self._advance(seq, lambda i, now: i.undefined(doubt.reason, doubt.text, now))
 
     async def _inferred(self, event: Inferred) -> None:
         """Decode, undo, NMS: the last steps of a view."""
@@ -323,7 +374,9 @@ class Line:
             "hop": begun - job.queued_ns - event.wait_ns - event.infer_ns,
             "finish": now - begun,
         }
-        view = MeasuredView(camera, detections, failure, text, job.frame_id, stages)
+        calibration = self.parts.recipes[job.recipe].plans[camera].calibration
+        plane = None if calibration is None else calibration.plane
+        view = MeasuredView(camera, detections, failure, text, job.frame_id, stages, plane)
         await self._advance(seq, lambda i, at: i.on_view(view, at))
 
     async def _view_failed(self, event: ViewFailed) -> None:
@@ -370,13 +423,13 @@ class Line:
             self.parts.flight.told(opened.slot)
         told_ns = self.parts.clock.monotonic_ns()
         result = replace(result, stage_ns={**result.stage_ns, "tell": told_ns - now})
-        messages = tuple(m for publisher in self.parts.publishers for m in publisher.render(result))
-        self.parts.ledger.submit(BookResult(opened.slot, result, told=told, messages=messages))
-        self._emit("result", result)
+        self.booking.settled(opened.slot, result, told)
         late_ms = (told_ns - result.trigger.deadline_ns) / 1e6
         if late_ms > 0:
             word = result.evaluation.name
-            self.event("warning", "told_late", f"{result.result_id}: {word} told {late_ms:.1f} ms after its deadline")
+            self.booking.event(
+                "warning", "told_late", f"{result.result_id}: {word} told {late_ms:.1f} ms after its deadline"
+            )
 
     def _late(self, seq: int, step: Callable[[Inspection, int], Inspection], now: int) -> None:
         """A view of a part that is settled: booked as late, and it reaches nobody."""
@@ -390,10 +443,7 @@ class Line:
             self._settled[seq] = after
         else:
             del self._settled[seq]
-        late_ns = now - settled.result.settled_ns
-        log.warning("late_view", result_id=settled.result.result_id, late_ms=round(late_ns / 1e6, 1))
-        cameras = ",".join(settled.job.cameras)
-        self.parts.ledger.submit(BookLate(settled.result.result_id, cameras, late_ns, self.parts.clock.utc()))
+        self.booking.late(settled.result, now)
 
     async def settle_all(self, reason: Reason, text: str) -> None:
         """Every open part becomes UNDEFINED, for an abort or at the end of the time for stopping."""
@@ -406,11 +456,28 @@ class Line:
 
     # --- what the station is ------------------------------------------------------------------------------------------
 
-    async def _health(self, event: CameraUp | CameraDown | ModelsReady | PublisherHealth) -> None:
+    def _set_cameras(self, before: LoadedRecipe) -> None:
+        """Order the active recipe's features of its cameras; the station is not READY until they have them."""
+        recipe = self.condition.recipe
+        for camera in recipe.cameras:
+            self.condition.setting.add(camera)
+            self.cameras.set(camera, Setting(recipe.name, recipe.features(camera)))
+        for camera in windows(recipe.settings).keys() - windows(before.settings).keys():
+            self.announcements.reopened(camera, self.parts.clock.monotonic_ns())
+
+    async def _health(self, event: CameraUp | CameraDown | SettingDone | ModelsReady | PublisherHealth) -> None:
         condition = self.condition
         if isinstance(event, CameraUp):
             condition.down.pop(event.camera, None)
             condition.openings[event.camera] = event.opening
+            self.cameras.came_up(event.camera)
+            self.announcements.reopened(event.camera, self.parts.clock.monotonic_ns())
+        elif isinstance(event, SettingDone):
+            if event.setting == Setting(condition.recipe.name, condition.recipe.features(event.camera)):
+                condition.setting.discard(event.camera)
+                condition.recipe_error = event.error or condition.recipe_error
+            if event.error:
+                self.booking.event("alarm", "features_refused", f"recipe {event.setting.recipe}: {event.error}")
         elif isinstance(event, CameraDown):
             known = condition.down.get(event.camera) == event.text
             condition.down[event.camera] = event.text
@@ -418,7 +485,7 @@ class Line:
             for seq in list(self.open):
                 await self._advance(seq, lambda i, now: i.on_camera_lost(event.camera, now))
             if not known:
-                self.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
+                self.booking.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
         elif isinstance(event, ModelsReady):
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
@@ -430,20 +497,19 @@ class Line:
         else:
             condition.publishers_down.add(event.destination)
 
-    def event(self, severity: Literal["info", "warning", "alarm"], code: str, text: str) -> None:
-        """Book something that is not a part, and publish it."""
-        record = Event(severity, code, text, self.parts.clock.utc())
-        messages = tuple(m for publisher in self.parts.publishers for m in publisher.render(record))
-        self.parts.ledger.submit(BookEvent(record, messages))
-
     def _occupied(self) -> bool:
         """Whether the next part must wait for a picture that is still being taken, or for room."""
-        busy = any(camera in self._exposing for camera in self.condition.recipe.cameras)
-        return busy or len(self.open) >= self.parts.limits.max_open
+        return self._acquiring() or len(self.open) >= self.parts.limits.max_open
+
+    def _acquiring(self) -> bool:
+        """Whether a picture for the active recipe is being taken, or may still come."""
+        cameras = self.condition.recipe.cameras
+        return any(camera in self._exposing for camera in cameras) or self.announcements.waiting(cameras)
 
     async def _tell_status(self) -> None:
         silent = [camera for camera, seq in self._exposing.items() if seq not in self.open]
-        status = self.condition.status(len(self.open), self._occupied(), bool(self._exposing), silent)
+        acquiring = bool(self._exposing) or self._acquiring()
+        status = self.condition.status(len(self.open), self._occupied(), acquiring, silent)
         if status != self.status:
             self.status = status
             await self._tell_all(status)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_inspector.datatypes import Identity, PreparePlan, ThresholdState
+from edge_inspector.datatypes import FeatureValue, Identity, PreparePlan, ThresholdState
 from edge_inspector.interfaces import Backend, Camera, Clock, ModelFile, PlcLink, Publisher
 from edge_inspector.pipeline import Reading
-from edge_inspector.settings import Recipe
+from edge_inspector.settings import PictureGate, Recipe
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
 
@@ -30,6 +30,18 @@ class LoadedRecipe:
     def cameras(self) -> tuple[str, ...]:
         return tuple(self.plans)
 
+    def features(self, camera: str) -> Mapping[str, FeatureValue]:
+        """The GenICam features that this recipe asks of one of its cameras."""
+        return next((view.features for view in self.settings.views if view.camera == camera), {})
+
+
+@dataclass(frozen=True)
+class CameraPlan:
+    """What the station knows of a camera before it is open; `make` gives a new one that nobody has opened."""
+
+    make: Callable[[], Camera]
+    gate: PictureGate
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -50,7 +62,7 @@ class Parts:
     local_master: bool
     active_recipe: str
     recipes: Mapping[str, LoadedRecipe]
-    cameras: Mapping[str, Camera]
+    cameras: Mapping[str, CameraPlan]
     backend: Backend
     links: Sequence[PlcLink]
     publishers: Sequence[Publisher]

@@ -19,7 +19,7 @@ _LISTED = 10  # numbers named in a gap; the rest is a count
 @dataclass(frozen=True)
 class Books:
     """The sums of one moment. `unknown` are accepted triggers without a result, `unpublished` results with a message
-    that some broker has not acknowledged.
+    that some broker has not acknowledged, `unannounced` pictures that no announced part could be sure of.
 
     `told` + `not_told` + `telling_unknown` = `results`; of a restart or a lost link it is known that nobody was told.
     """
@@ -38,6 +38,7 @@ class Books:
     outbox_pending: int
     unpublished: int
     late: int
+    unannounced: int
     unknown: tuple[int, ...]
     telling_unknown: tuple[int, ...]
 
@@ -132,9 +133,13 @@ def _verdict(row: sqlite3.Row, defects: list[Defect]) -> VerdictRow:
 def _defects(connection: sqlite3.Connection) -> dict[int, list[Defect]]:
     """By seq, in the order of the result."""
     found: dict[int, list[Defect]] = {}
-    query = "SELECT seq, class_name, class_id, score, x, y, width, height, camera FROM defects ORDER BY seq, number"
-    for seq, class_name, class_id, score, x, y, width, height, camera in connection.execute(query):
-        found.setdefault(seq, []).append(Defect(class_name, class_id, score, (x, y, width, height), camera))
+    query = (
+        "SELECT seq, class_name, class_id, score, x, y, width, height, camera, width_mm, height_mm FROM defects "
+        "ORDER BY seq, number"
+    )
+    for seq, class_name, class_id, score, x, y, width, height, camera, width_mm, height_mm in connection.execute(query):
+        size_mm = None if width_mm is None else (width_mm, height_mm)
+        found.setdefault(seq, []).append(Defect(class_name, class_id, score, (x, y, width, height), camera, size_mm))
     return found
 
 
@@ -163,6 +168,7 @@ def _add_up(connection: sqlite3.Connection) -> Books:
         outbox_pending=one("SELECT count(*) FROM outbox"),
         unpublished=one("SELECT count(DISTINCT seq) FROM outbox WHERE seq IN (SELECT seq FROM results)"),
         late=one("SELECT count(*) FROM late"),
+        unannounced=one("SELECT count(*) FROM unannounced"),
         unknown=numbers("SELECT seq FROM triggers WHERE seq NOT IN (SELECT seq FROM results) ORDER BY seq"),
         telling_unknown=numbers("SELECT seq FROM results WHERE told IS NULL ORDER BY seq"),
     )

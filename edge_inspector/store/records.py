@@ -71,6 +71,16 @@ class BookLate:
 
 
 @dataclass(frozen=True)
+class BookUnannounced:
+    """A picture that no announced part could be sure of: it was judged for nobody. `frame_id` as in `Frame`."""
+
+    camera: str
+    frame_id: int | None
+    text: str
+    utc: str
+
+
+@dataclass(frozen=True)
 class BookEvent:
     """Something that is not a part, and its messages."""
 
@@ -87,7 +97,15 @@ class Delivered:
 
 
 LedgerRecord: TypeAlias = (
-    BookTrigger | BookRefusal | BookResult | BookTold | BookAcknowledged | BookLate | BookEvent | Delivered
+    BookTrigger
+    | BookRefusal
+    | BookResult
+    | BookTold
+    | BookAcknowledged
+    | BookLate
+    | BookUnannounced
+    | BookEvent
+    | Delivered
 )
 
 
@@ -119,6 +137,11 @@ def write(connection: sqlite3.Connection, record: LedgerRecord) -> None:
         connection.execute(
             "INSERT INTO late (result_id, camera, late_ns, wall_utc) VALUES (?, ?, ?, ?)",
             (record.result_id, record.camera, record.late_ns, record.utc),
+        )
+    elif isinstance(record, BookUnannounced):
+        connection.execute(
+            "INSERT INTO unannounced (camera, frame_id, text, wall_utc) VALUES (?, ?, ?, ?)",
+            (record.camera, record.frame_id, clean_text(record.text), record.utc),
         )
     elif isinstance(record, BookEvent):
         event = record.event
@@ -205,10 +228,10 @@ def _write_result(connection: sqlite3.Connection, record: BookResult) -> None:
         ),
     )
     connection.executemany(
-        "INSERT INTO defects (seq, number, class_name, class_id, score, x, y, width, height, camera) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO defects (seq, number, class_name, class_id, score, x, y, width, height, camera, width_mm, "
+        "height_mm) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
         [
-            (seq, number, clean_text(d.class_name), d.class_id, d.score, *d.box, d.camera)
+            (seq, number, clean_text(d.class_name), d.class_id, d.score, *d.box, d.camera, *(d.size_mm or (None, None)))
             for number, d in enumerate(r.defects)
         ],
     )

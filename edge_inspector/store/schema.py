@@ -43,6 +43,12 @@ STEPS: tuple[str, ...] = (
         payload BLOB NOT NULL, seq INTEGER NOT NULL, retain INTEGER NOT NULL);
     CREATE INDEX outbox_destination ON outbox (destination, row);
     """,
+    """
+    ALTER TABLE defects ADD COLUMN width_mm REAL;
+    ALTER TABLE defects ADD COLUMN height_mm REAL;
+    CREATE TABLE unannounced (
+        id INTEGER PRIMARY KEY, camera TEXT NOT NULL, frame_id INTEGER, text TEXT NOT NULL, wall_utc TEXT NOT NULL);
+    """,
 )
 """Step n makes version n from n-1. A step only adds, so that software of an older version can still use the book;
 one that cannot keep this promise also sets meta.oldest_software to its own version."""

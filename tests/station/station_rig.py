@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 import anyio
@@ -19,6 +19,8 @@ import numpy as np
 from edge_inspector.control import Control
 from edge_inspector.datatypes import (
     Batch,
+    CameraStatistics,
+    FeatureValue,
     Frame,
     Identity,
     InputSpec,
@@ -26,15 +28,16 @@ from edge_inspector.datatypes import (
     PreparePlan,
     Tensors,
     ThresholdState,
+    TriggerMode,
 )
 from edge_inspector.decoders.yolo import Yolo
-from edge_inspector.errors import CameraError
+from edge_inspector.errors import CameraError, FeatureError, FrameError
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import ModelFile, PlcMessage, PlcRequest, StationStatus, Ticket, TriggerRequest
 from edge_inspector.pipeline import Reading
-from edge_inspector.settings import Recipe, View
+from edge_inspector.settings import PictureGate, Recipe, View
 from edge_inspector.station import daemon
-from edge_inspector.station.parts import Limits, LoadedRecipe, Parts
+from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
 from edge_inspector.store.books import Books, VerdictRow, read_books, verdicts
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
@@ -45,51 +48,86 @@ CLASSES = ("dark", "bright")
 Message = TypeVar("Message")
 
 
-class FakeCamera:
-    """Pictures of one gray value; `lost`, `hang` and `push` play its failures and its own triggers."""
+@dataclass(frozen=True)
+class Pushed:
+    """A picture that a camera's input made: how far its block id and its edge counter go on, and what becomes of it."""
 
-    def __init__(self, name: str, software_triggered: bool = True) -> None:
+    gray: int
+    step: int = 1
+    edges: int = 1
+    damaged: bool = False
+
+
+class FakeCamera:
+    """Pictures of one gray value; `lost`, `hang`, `stuck`, `refuses` and `push` play its failures and its input.
+
+    `hang`: no picture comes; `stuck`: the driver's call does not return.
+    """
+
+    def __init__(self, name: str, trigger_mode: TriggerMode = "software") -> None:
         self.name = name
-        self.software_triggered = software_triggered
+        self.trigger_mode: TriggerMode = trigger_mode
+        self.serial = ""
+        self.image_hw: tuple[int, int] | None = (SIDE, SIDE)
+        self.statistics = CameraStatistics()
         self.gray = 0
         self.lost = threading.Event()
         self.hang = threading.Event()
+        self.stuck = threading.Event()
         self.opened = 0
-        self._frames: queue.Queue[int] = queue.Queue()
+        self.features: list[Mapping[str, FeatureValue]] = []
+        self.refuses = ""
+        self._frames: queue.Queue[Pushed] = queue.Queue()
         self._number = 0
+        self.counts_edges = False
+        self._edges = 0
 
     def __enter__(self) -> FakeCamera:
         if self.lost.is_set():
             raise CameraError(f"camera {self.name}: not there")
         self.opened += 1
+        self.statistics = CameraStatistics()  # the station makes a new camera, and this device plays it
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def push(self, gray: int = 0) -> None:
+    def apply(self, features: Mapping[str, FeatureValue]) -> None:
+        if self.refuses in features:
+            raise FeatureError(f"camera {self.name}: {self.refuses} = {features[self.refuses]}, expected less")
+        self.features.append(features)
+
+    def push(self, gray: int = 0, step: int = 1, edges: int = 1, damaged: bool = False) -> None:
         """The part's own sensor triggers the camera."""
-        self._frames.put(gray)
+        self._frames.put(Pushed(gray, step, edges, damaged))
 
     def trigger(self) -> None:
-        self._frames.put(self.gray)
+        self._frames.put(Pushed(self.gray))
 
     def grab(self, timeout_s: float) -> Frame | None:
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+        while time.monotonic() < end or self.stuck.is_set():
             if self.lost.is_set():
                 raise CameraError(f"camera {self.name}: unplugged")
-            if not self.hang.is_set():
+            if not self.hang.is_set() and not self.stuck.is_set():
                 try:
-                    gray = self._frames.get(timeout=0.005)
+                    pushed = self._frames.get(timeout=0.005)
                 except queue.Empty:
                     continue
-                self._number += 1
-                pixels = np.full((SIDE, SIDE), gray, np.uint8)
-                return Frame(self.name, self._number, 0, time.monotonic_ns(), pixels, "Mono8")
+                return self._frame(pushed)
             time.sleep(0.005)
         return None
+
+    def _frame(self, pushed: Pushed) -> Frame:
+        self._number += pushed.step
+        self._edges += pushed.edges
+        edges = self._edges if self.counts_edges else None
+        if pushed.damaged:
+            raise FrameError(f"camera {self.name}: incomplete", self._number, edges)
+        self.statistics = replace(self.statistics, frames=self.statistics.frames + 1)
+        pixels = np.full((SIDE, SIDE), pushed.gray, np.uint8)
+        return Frame(self.name, self._number, 0, time.monotonic_ns(), pixels, "Mono8", None, edges)
 
 
 class FakeModel:
@@ -206,17 +244,26 @@ class Rig:
     stop_timeout_s: float = 1.0
     local_master: bool = False
     boot_id: int = 70
+    gate: PictureGate = field(default_factory=lambda: PictureGate(identical=False, min_brightness=0, max_saturated=1))
 
-    def recipe(self, name: str, cameras: Sequence[str] = ("a",), number: int = 1, **settings: Any) -> LoadedRecipe:
+    def recipe(
+        self,
+        name: str,
+        cameras: Sequence[str] = ("a",),
+        number: int = 1,
+        features: Mapping[str, FeatureValue] = MappingProxyType({}),
+        **settings: Any,
+    ) -> LoadedRecipe:
         """Add a recipe; the first one is active."""
-        views = tuple(View(camera=camera) for camera in cameras)
+        views = tuple(View(camera=camera, features=dict(features)) for camera in cameras)
         made = Recipe(number=number, views=views, bundle=Path("b"), **settings)
         loaded = LoadedRecipe(
             name, made, CLASSES, ThresholdState((0.5, 0.5)), "hash", ModelFile("m.onnx", "sha"),
             Reading(Yolo(), len(CLASSES), 0.05, 0.5), {camera: PreparePlan(SPEC) for camera in cameras},
         )  # fmt: skip
         for camera in cameras:
-            self.cameras.setdefault(camera, FakeCamera(camera, settings.get("trigger") != "line"))
+            by_itself = settings.get("trigger") in ("line", "announced")
+            self.cameras.setdefault(camera, FakeCamera(camera, "line" if by_itself else "software"))
         self.recipes[name] = loaded
         return loaded
 
@@ -234,7 +281,10 @@ class Rig:
             local_master=self.local_master,
             active_recipe=next(iter(self.recipes)),
             recipes=self.recipes,
-            cameras=self.cameras,
+            cameras={
+                name: CameraPlan(lambda camera=camera: camera, self.gate)  # type: ignore[misc]
+                for name, camera in self.cameras.items()
+            },
             backend=self.backend,
             links=[self.link],
             publishers=[],

@@ -9,11 +9,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_inspector.datatypes import Evaluation, Event, InspectionResult, OutboxMessage, Reason, Refusal, Trigger
+from edge_inspector.datatypes import (
+    Defect,
+    Evaluation,
+    Event,
+    InspectionResult,
+    OutboxMessage,
+    Reason,
+    Refusal,
+    Trigger,
+)
 from edge_inspector.errors import StorageError
 from edge_inspector.store import schema
 from edge_inspector.store.books import read_books, verdicts
@@ -25,6 +35,7 @@ from edge_inspector.store.ledger import (
     BookResult,
     BookTold,
     BookTrigger,
+    BookUnannounced,
     Delivered,
     Ledger,
     LedgerRecord,
@@ -362,6 +373,7 @@ def test_a_locked_book_loses_nothing_and_says_so(tmp_path: Path, trigger: MakeTr
 
 CHILD = """
 import sys, threading
+from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [{folder!r}]
 from conftest import make_message, make_result, make_trigger
@@ -507,6 +519,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         pass
 
 
+TODAY = len(schema.STEPS)
 ADDED = (*schema.STEPS, "ALTER TABLE results ADD COLUMN note TEXT;")
 
 
@@ -517,11 +530,11 @@ def test_an_older_book_is_copied_and_upgraded_and_this_version_can_still_use_it(
     book(path, BookTrigger(0, trigger(1)))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         schema.prepare(connection, path, ADDED)
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (TODAY + 1,)
         assert connection.execute("SELECT count(note) FROM results").fetchone() == (0,)
-    copy = tmp_path / "ledger.v1"
+    copy = tmp_path / f"ledger.v{TODAY}"
     assert query(copy, "SELECT seq FROM triggers") == [(1,)]
-    assert query(copy, "PRAGMA user_version") == [(1,)]
+    assert query(copy, "PRAGMA user_version") == [(TODAY,)]
     book(path, BookResult(0, result(trigger(1)), True))
     assert read_books(path).balanced
 
@@ -533,7 +546,7 @@ def test_an_upgrade_that_fails_leaves_the_book_as_it_was(tmp_path: Path, trigger
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
             schema.prepare(connection, path, broken)
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (TODAY,)
         assert "note" not in [row[1] for row in connection.execute("PRAGMA table_info(results)")]
 
 
@@ -541,12 +554,33 @@ def test_a_newer_book_that_needs_newer_software_is_refused_by_name(tmp_path: Pat
     path = tmp_path / "ledger"
     book(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        newer = (*schema.STEPS, "UPDATE meta SET value = '2' WHERE name = 'oldest_software';")
+        newer = (*schema.STEPS, f"UPDATE meta SET value = '{TODAY + 1}' WHERE name = 'oldest_software';")
         schema.prepare(connection, path, newer)
-    with pytest.raises(
-        StorageError, match="schema version 2, which needs software of schema 2 or newer; this one knows 1"
-    ):
+    needed = f"schema version {TODAY + 1}, which needs software of schema {TODAY + 1} or newer; this one knows {TODAY}"
+    with pytest.raises(StorageError, match=needed):
         Ledger(path, []).__enter__()
+
+
+def test_the_first_books_defects_have_no_size_in_mm_and_new_ones_have(
+    tmp_path: Path, trigger: MakeTrigger, result: MakeResult
+) -> None:
+    path = tmp_path / "ledger"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.prepare(connection, path, schema.STEPS[:1])
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("INSERT INTO defects VALUES (1, 0, 'scratch', 0, 0.9, 1, 2, 3, 4, 'top')")
+    old = Defect("scratch", 0, 0.9, (1.0, 2.0, 3.0, 4.0), "top")
+    new = replace(old, size_mm=(0.3, 0.4))
+    book(path, BookTrigger(0, trigger(1)), BookResult(0, replace(result(trigger(1)), defects=()), True))
+    book(path, BookTrigger(0, trigger(2)), BookResult(0, replace(result(trigger(2)), defects=(new,)), True))
+    assert [row.defects for row in verdicts(path).values()] == [(old,), (new,)]
+
+
+def test_a_picture_that_nobody_announced_is_in_the_book(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    book(path, BookUnannounced("top", 7, "a second picture", "2026-11-22T03:00:00.000Z"))
+    assert read_books(path).unannounced == 1
+    assert query(path, "SELECT camera, frame_id, text FROM unannounced") == [("top", 7, "a second picture")]
 
 
 def test_books_of_a_ledger_that_is_not_there_are_refused_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""What the line does is written down: flight record at once, ledger and outbox behind it, listeners told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import structlog
+
+from edge_inspector.datatypes import Event, InspectionResult, Reason, Refusal, Trigger
+from edge_inspector.errors import StorageError
+from edge_inspector.plc.tags import MAX_TEXT
+from edge_inspector.station.parts import Parts
+from edge_inspector.store.records import (
+    BookAcknowledged,
+    BookEvent,
+    BookLate,
+    BookRefusal,
+    BookResult,
+    BookTrigger,
+    BookUnannounced,
+)
+
+log = structlog.get_logger()
+
+
+class Booking:
+    """On the event loop; nothing here waits for a disk."""
+
+    def __init__(self, parts: Parts, emit: Callable[[str, object], None]) -> None:
+        self._parts = parts
+        self._emit = emit
+
+    def accepted(self, trigger: Trigger) -> int:
+        """The flight record's slot of a part. StorageError when there is no room: then nothing is booked."""
+        slot = self._parts.flight.trigger(trigger)
+        self._parts.ledger.submit(BookTrigger(slot, trigger))
+        return slot
+
+    def refused(self, trigger_seq: int, part_id: str, reason: Reason, count: int = 1) -> None:
+        parts = self._parts
+        refusal = Refusal(
+            trigger_seq, part_id[:MAX_TEXT], reason, parts.clock.utc(), parts.identity.boot_id, count
+        )  # fmt: skip
+        log.warning("trigger_refused", trigger_seq=trigger_seq, reason=reason.name.lower(), count=count)
+        try:
+            slot: int | None = parts.flight.refusal(refusal)
+        except StorageError:  # full: the refusal still goes to the ledger's queue
+            slot = None
+        parts.ledger.submit(BookRefusal(slot, refusal))
+        self._emit("refused", refusal)
+
+    def settled(self, slot: int, result: InspectionResult, told: bool) -> None:
+        """A verdict that the flight record holds already, with its messages."""
+        messages = tuple(m for publisher in self._parts.publishers for m in publisher.render(result))
+        self._parts.ledger.submit(BookResult(slot, result, told=told, messages=messages))
+        self._emit("result", result)
+
+    def acknowledged(self, result_ids: Sequence[str]) -> None:
+        self._parts.ledger.submit(BookAcknowledged(tuple(result_ids), self._parts.clock.utc()))
+
+    def late(self, result: InspectionResult, at_ns: int) -> None:
+        """A view that came after the verdict."""
+        late_ns = at_ns - result.settled_ns
+        log.warning("late_view", result_id=result.result_id, late_ms=round(late_ns / 1e6, 1))
+        self._parts.ledger.submit(BookLate(result.result_id, ",".join(result.views), late_ns, self._parts.clock.utc()))
+
+    def unannounced(self, camera: str, frame_id: int | None, text: str) -> None:
+        """A picture that no announced part can be sure of."""
+        self._parts.ledger.submit(BookUnannounced(camera, frame_id, text, self._parts.clock.utc()))
+
+    def event(self, severity: Literal["info", "warning", "alarm"], code: str, text: str) -> None:
+        """Something that is not a part; it is published, too."""
+        record = Event(severity, code, text, self._parts.clock.utc())
+        messages = tuple(m for publisher in self._parts.publishers for m in publisher.render(record))
+        self._parts.ledger.submit(BookEvent(record, messages))
