@@ -15,6 +15,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "camera": {
         "basler": "edge_inspector.cameras.basler:BaslerCamera",
         "folder": "edge_inspector.cameras.folder:FolderCamera",
+        "opencv": "edge_inspector.cameras.opencv:OpenCvCamera",
     },
     "backend": {"onnxruntime": "edge_inspector.backends.onnxruntime:OnnxRuntimeBackend"},
     "decoder": {

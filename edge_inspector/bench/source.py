@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, get_args
 
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_inspector.datatypes import Calibration, Frame, PixelFormat
-from edge_inspector.errors import ConfigError
+from edge_inspector.datatypes import Calibration, CameraStatistics, FeatureValue, Frame, PixelFormat, TriggerMode
+from edge_inspector.errors import ConfigError, FeatureError
 
 Gray = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[Any]
@@ -25,10 +25,12 @@ DISTORTION = (-0.18, 0.05, 0.0006, -0.0004, 0.0)  # about its barrel distortion
 class FrameSource:
     """Hands out frames from memory at no cost. No stand-in for a camera's behaviour: what a device needs is its own."""
 
-    software_triggered = True
-
     def __init__(self, name: str, pictures: Sequence[Pixels], pixel_format: PixelFormat) -> None:
         self.name = name
+        self.trigger_mode: TriggerMode = "software"
+        self.serial = ""
+        self.image_hw: tuple[int, int] | None = None
+        self.statistics = CameraStatistics()
         self._pixel_format = pixel_format
         self._pictures = itertools.cycle(pictures)
         self._number = 0
@@ -40,6 +42,11 @@ class FrameSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    def apply(self, features: Mapping[str, FeatureValue]) -> None:
+        """Nothing to set; FeatureError when a recipe asks for it."""
+        if features:
+            raise FeatureError(f"camera {self.name}: pictures in memory have no features: {', '.join(features)}")
 
     def trigger(self) -> None:
         """Nothing to expose: the pictures are there."""

@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from edge_inspector.cameras import Statistics
 from edge_inspector.cameras.ring import FrameRing
-from edge_inspector.datatypes import Frame, PixelFormat
-from edge_inspector.errors import CameraError, FrameError
-from edge_inspector.settings import CameraConfig, LocalPath
+from edge_inspector.datatypes import CameraStatistics, FeatureValue, Frame, PixelFormat, TriggerMode
+from edge_inspector.errors import CameraError, FeatureError, FrameError
+from edge_inspector.settings import CameraConfig, LocalPath, PictureGate
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MONO12_MAX = 4095
-BAYER_BGR_PLANES: Mapping[PixelFormat, tuple[tuple[int, int], tuple[int, int]]] = {
-    "BayerRG8": ((2, 1), (1, 0)),
-    "BayerGB8": ((1, 0), (2, 1)),
-    "BayerGR8": ((1, 2), (0, 1)),
-    "BayerBG8": ((0, 1), (1, 2)),
+MAX_12_BIT = 4095
+"""Brightest value of a 12-bit format."""
+BAYER_BGR_PLANES: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
+    "BayerRG": ((2, 1), (1, 0)),
+    "BayerGB": ((1, 0), (2, 1)),
+    "BayerGR": ((1, 2), (0, 1)),
+    "BayerBG": ((0, 1), (1, 2)),
 }
 """Which plane of a BGR picture the top-left four pixels of the filter let through."""
 
@@ -46,9 +46,15 @@ class Config(CameraConfig):
     )
     rate_hz: float = Field(default=5.0, gt=0, le=1000, description="Pictures a second, for trigger = rate.")
     pixel_format: PixelFormat | None = Field(
-        default=None, description="What the camera delivers; left out: gray files Mono8 or Mono12, colour files BGR8."
+        default=None,
+        description="What the camera delivers; left out: gray files Mono8 or Mono12, colour files BGR8. A 12-bit "
+        "format needs 16-bit files of values up to 4095.",
     )
     slots: int = Field(default=8, ge=1, le=256, description="Frames that may be in use at once.")
+    gate: PictureGate = Field(
+        default=PictureGate(identical=False),
+        description="Which pictures are refused. Left out: identical ones are allowed, because a folder may repeat.",
+    )
 
 
 class FolderCamera:
@@ -60,8 +66,11 @@ class FolderCamera:
 
     def __init__(self, name: str, config: Config) -> None:
         self.name = name
-        self.software_triggered = config.trigger == "software"
-        self.statistics = Statistics()
+        self.trigger_mode: TriggerMode = "software" if config.trigger == "software" else "free"
+        self.serial = ""
+        self.image_hw: tuple[int, int] | None = None
+        """None for good: the files may differ in size."""
+        self.statistics = CameraStatistics()
         self.exhausted = False
         """No picture will come any more: the last one was played and `loop` is off."""
         self._config = config
@@ -81,6 +90,13 @@ class FolderCamera:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._source.close()
+
+    def apply(self, features: Mapping[str, FeatureValue]) -> None:
+        """FeatureError when any feature is given: files have none."""
+        if features:
+            raise FeatureError(
+                f"camera {self.name}: a folder has no features; take {', '.join(features)} out of the recipe"
+            )
 
     def trigger(self) -> None:
         """Make the next picture available to `grab`."""
@@ -106,22 +122,22 @@ class FolderCamera:
             pixels, pixel_format = _as_format(picture, self._config.pixel_format)
         except FrameError as exc:
             self.statistics = replace(self.statistics, failed_buffers=self.statistics.failed_buffers + 1)
-            raise FrameError(f"camera {self.name}, picture {frame_id}, {self._source.where}: {exc}") from exc
+            where = f"camera {self.name}, picture {frame_id}, {self._source.where}"
+            raise FrameError(f"{where}: {exc}", frame_id) from exc
         arrival_ns = time.monotonic_ns()
         held = self._ring.copy_in(pixels, pixels.shape, pixels.dtype)
         if held is None:
             self.statistics = replace(self.statistics, dropped_no_slot=self.statistics.dropped_no_slot + 1)
-            if not self.software_triggered:
+            if self.trigger_mode == "free":
                 return None
-            raise FrameError(
-                f"camera {self.name}, picture {frame_id}: all {self._ring.slots} slots are held; raise slots"
-            )
+            where = f"camera {self.name}, picture {frame_id}"
+            raise FrameError(f"{where}: all {self._ring.slots} slots are held; raise slots", frame_id)
         self.statistics = replace(self.statistics, frames=self.statistics.frames + 1)
         return Frame(self.name, frame_id, ticks_ns, arrival_ns, held[0], pixel_format, held[1])
 
     def _wait(self, timeout_s: float) -> int | None:
         """Camera time of the next picture, when it is due or triggered; None when that is not before the time-out."""
-        if self.software_triggered:
+        if self.trigger_mode == "software":
             if not self._triggers.acquire(timeout=timeout_s):
                 return None
             return time.monotonic_ns() - self._opened_ns
@@ -233,22 +249,33 @@ def _is_cut_jpeg(content: bytes) -> bool:
 
 def _as_format(picture: Pixels, wanted: PixelFormat | None) -> tuple[Pixels, PixelFormat]:
     """The decoded picture in the wanted format, or in its own. FrameError when that would invent or lose depth."""
-    if picture.dtype == np.uint16 and picture.ndim == 2:
-        if wanted not in (None, "Mono12"):
-            raise FrameError(f"16-bit gray, expected an 8-bit file for pixel_format {wanted}; use Mono12 or convert it")
-        if int(picture.max()) > MONO12_MAX:
-            raise FrameError(
-                f"16-bit gray up to {int(picture.max())}, expected at most {MONO12_MAX} (Mono12); rescale it"
-            )
-        return picture, "Mono12"
-    if picture.dtype != np.uint8 or wanted == "Mono12":
-        raise FrameError(
-            f"shape {picture.shape}, {picture.dtype}, expected "
-            + ("12-bit gray in a 16-bit file" if wanted == "Mono12" else "8-bit gray or colour, or 12-bit gray")
-        )
+    if picture.dtype == np.uint16:
+        return _from_deep(picture, wanted)
+    deep = wanted is not None and wanted.endswith("12")
+    if picture.dtype != np.uint8 or deep:
+        expected = f"a 16-bit file for pixel_format {wanted}" if deep else "8-bit gray or colour, or 12-bit gray"
+        raise FrameError(f"shape {picture.shape}, {picture.dtype}, expected {expected}")
     if picture.ndim == 2:
         return _from_gray(picture, wanted)
-    return _from_bgr(cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR) if picture.shape[2] == 4 else picture, wanted)
+    return _from_bgr(_without_alpha(picture), wanted)
+
+
+def _from_deep(picture: Pixels, wanted: PixelFormat | None) -> tuple[Pixels, PixelFormat]:
+    """A gray file for a Bayer camera is taken as its raw mosaic; a colour one is seen through the filter."""
+    pixel_format: PixelFormat = wanted or "Mono12"
+    if not pixel_format.endswith("12"):
+        raise FrameError(
+            f"16-bit file, expected an 8-bit one for pixel_format {wanted}; use a 12-bit format or convert it"
+        )
+    if picture.ndim == 3 and pixel_format == "Mono12":
+        raise FrameError(f"shape {picture.shape}, uint16, expected 8-bit colour, 12-bit gray, or a 12-bit Bayer format")
+    if int(picture.max()) > MAX_12_BIT:
+        raise FrameError(f"16-bit file up to {int(picture.max())}, expected at most {MAX_12_BIT} (12 bit); rescale it")
+    return (_mosaic(_without_alpha(picture), pixel_format) if picture.ndim == 3 else picture), pixel_format
+
+
+def _without_alpha(colour: Pixels) -> Pixels:
+    return cv2.cvtColor(colour, cv2.COLOR_BGRA2BGR) if colour.shape[2] == 4 else colour
 
 
 def _from_gray(gray: Pixels, wanted: PixelFormat | None) -> tuple[Pixels, PixelFormat]:
@@ -270,8 +297,8 @@ def _from_bgr(bgr: Pixels, wanted: PixelFormat | None) -> tuple[Pixels, PixelFor
 
 def _mosaic(bgr: Pixels, pixel_format: PixelFormat) -> Pixels:
     """What a sensor behind that colour filter sees."""
-    raw = np.empty(bgr.shape[:2], np.uint8)
-    for row, planes in enumerate(BAYER_BGR_PLANES[pixel_format]):
+    raw = np.empty(bgr.shape[:2], bgr.dtype)
+    for row, planes in enumerate(BAYER_BGR_PLANES[pixel_format.rstrip("0123456789")]):
         for column, plane in enumerate(planes):
             raw[row::2, column::2] = bgr[row::2, column::2, plane]
     return raw

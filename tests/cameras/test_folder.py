@@ -14,7 +14,7 @@ import pytest
 
 from edge_inspector.cameras.folder import Config, FolderCamera
 from edge_inspector.datatypes import Frame, PixelFormat
-from edge_inspector.errors import CameraError, FrameError
+from edge_inspector.errors import CameraError, FeatureError, FrameError
 
 Picture = npt.NDArray[np.uint8]
 Noise = Callable[..., Picture]
@@ -81,6 +81,7 @@ def test_after_the_last_picture_nothing_comes_when_not_looping(write_folder: Wri
         pytest.param(np.full((4, 6, 3), (0, 0, 255), np.uint8), "Mono8", "Mono8", 76, id="0.299 of pure red"),
         pytest.param(np.full((4, 6, 4), (1, 2, 3, 99), np.uint8), None, "BGR8", [1, 2, 3], id="alpha is dropped"),
         pytest.param(np.full((4, 6), 4095, np.uint16), None, "Mono12", 4095, id="12 bits in 16"),
+        pytest.param(np.full((4, 6), 4095, np.uint16), "BayerGB12", "BayerGB12", 4095, id="a raw 12-bit mosaic"),
         pytest.param(np.full((1, 1), 5, np.uint8), None, "Mono8", 5, id="one pixel is a picture"),
     ],
 )
@@ -99,21 +100,31 @@ def test_a_file_becomes_a_frame(
 
 
 @pytest.mark.parametrize(
-    ("pixel_format", "top_left"),
+    ("filter_", "top_left"),
     [
-        ("BayerRG8", [[3, 2], [2, 1]]),
-        ("BayerGB8", [[2, 1], [3, 2]]),
-        ("BayerGR8", [[2, 3], [1, 2]]),
-        ("BayerBG8", [[1, 2], [2, 3]]),
+        ("BayerRG", [[3, 2], [2, 1]]),
+        ("BayerGB", [[2, 1], [3, 2]]),
+        ("BayerGR", [[2, 3], [1, 2]]),
+        ("BayerBG", [[1, 2], [2, 3]]),
     ],
 )
+@pytest.mark.parametrize(("bits", "sample", "scale"), [(8, np.uint8, 1), (12, np.uint16, 1000)])
 def test_colour_is_seen_through_the_bayer_filter(
-    write_folder: WriteFolder, pixel_format: PixelFormat, top_left: list[list[int]]
+    write_folder: WriteFolder, filter_: str, top_left: list[list[int]], bits: int, sample: type[Any], scale: int
 ) -> None:
-    blue1_green2_red3 = np.full((5, 7, 3), (1, 2, 3), np.uint8)
-    with camera(write_folder({"a.png": blue1_green2_red3}), pixel_format=pixel_format) as opened:
-        pixels = shoot(opened).pixels
-    assert pixels.tolist() == np.tile(top_left, (3, 4))[:5, :7].tolist()
+    blue1_green2_red3 = np.full((5, 7, 3), (1 * scale, 2 * scale, 3 * scale), sample)
+    with camera(write_folder({"a.png": blue1_green2_red3}), pixel_format=f"{filter_}{bits}") as opened:
+        frame = shoot(opened)
+    assert frame.pixel_format == f"{filter_}{bits}"
+    assert frame.pixels.dtype == sample
+    assert frame.pixels.tolist() == (np.tile(top_left, (3, 4))[:5, :7] * scale).tolist()
+
+
+def test_a_12_bit_mosaic_is_the_one_that_prepare_understands(write_folder: WriteFolder) -> None:
+    red = np.full((8, 8, 3), (0, 0, 4000), np.uint16)
+    with camera(write_folder({"a.png": red}), pixel_format="BayerRG12") as opened:
+        mosaic = shoot(opened).pixels
+    assert cv2.cvtColor(np.asarray(mosaic), cv2.COLOR_BayerRGGB2BGR)[4, 4].tolist() == [0, 0, 4000]
 
 
 def png_bytes(picture: npt.NDArray[Any]) -> bytes:
@@ -127,7 +138,7 @@ def png_bytes(picture: npt.NDArray[Any]) -> bytes:
         pytest.param(b"hello", "not a picture", id="text"),
         pytest.param(png_bytes(np.eye(99, dtype=np.uint8))[:-30], "only a part of one", id="truncated png"),
         pytest.param(png_bytes(np.full((4, 6), 4096, np.uint16)), "up to 4096, expected at most 4095", id="13 bits"),
-        pytest.param(png_bytes(np.zeros((4, 6, 3), np.uint16)), "uint16, expected 8-bit", id="16-bit colour"),
+        pytest.param(png_bytes(np.zeros((4, 6, 3), np.uint16)), "uint16, expected 8-bit colour", id="16-bit colour"),
     ],
 )
 def test_a_bad_file_spoils_one_grab_and_the_next_picture_comes(
@@ -137,8 +148,9 @@ def test_a_bad_file_spoils_one_grab_and_the_next_picture_comes(
     (folder / "b.png").write_bytes(content)
     with camera(folder) as opened:
         shoot(opened)
-        with pytest.raises(FrameError, match=f"camera top, picture 1, b.png: .*{message}"):
+        with pytest.raises(FrameError, match=f"camera top, picture 1, b.png: .*{message}") as caught:
             shoot(opened)
+        assert caught.value.frame_id == 1
         assert (last := shoot(opened)).pixels[0, 0] == 3
         assert last.frame_id == 2
         assert opened.statistics.frames == 2
@@ -163,7 +175,10 @@ def test_a_file_deleted_while_playing_spoils_one_grab(write_folder: WriteFolder)
         assert shoot(opened).pixels[0, 0] == 2
 
 
-@pytest.mark.parametrize(("bits", "wanted"), [(np.uint16, "Mono8"), (np.uint8, "Mono12")])
+@pytest.mark.parametrize(
+    ("bits", "wanted"),
+    [(np.uint16, "Mono8"), (np.uint8, "Mono12"), (np.uint16, "BayerRG8"), (np.uint8, "BayerRG12"), (np.uint16, "BGR8")],
+)
 def test_depth_is_neither_lost_nor_invented(write_folder: WriteFolder, bits: type[Any], wanted: PixelFormat) -> None:
     folder = write_folder({"a.png": np.full((4, 6), 9, bits)})
     with camera(folder, pixel_format=wanted) as opened, pytest.raises(FrameError, match="expected"):
@@ -177,6 +192,20 @@ def test_a_48_megapixel_picture_comes_whole(tmp_path: Path) -> None:
         frame = shoot(opened)
     assert frame.hw == (6000, 8000)
     assert np.array_equal(frame.pixels, ramp)
+
+
+def test_a_folder_has_no_features_and_says_which_were_asked_for(write_folder: WriteFolder) -> None:
+    with camera(write_folder({"a.png": gray(1)})) as opened:
+        opened.apply({})
+        with pytest.raises(FeatureError, match="no features; take ExposureTime, Gain out of the recipe"):
+            opened.apply({"ExposureTime": 500.0, "Gain": 1})
+        assert shoot(opened).frame_id == 0
+
+
+def test_a_folder_may_repeat_a_picture_unless_its_gate_says_otherwise() -> None:
+    assert not Config.model_validate({"type": "folder", "path": "x"}).gate.identical
+    assert Config.model_validate({"type": "folder", "path": "x", "gate": {"identical": True}}).gate.identical
+    assert Config.model_validate({"type": "folder", "path": "x"}).gate.min_brightness > 0
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -217,7 +246,7 @@ def test_a_video_is_played_to_its_end_and_again(tmp_path: Path) -> None:
 def test_at_a_rate_pictures_come_when_they_are_due_and_not_before(write_folder: WriteFolder) -> None:
     before_ns = time.monotonic_ns()
     with camera(write_folder({"a.png": gray(1)}), trigger="rate", rate_hz=100) as opened:
-        assert not opened.software_triggered
+        assert opened.trigger_mode == "free"
         frames = [frame for _ in range(4) if (frame := opened.grab(PATIENT_S))]
     assert [f.camera_ticks for f in frames] == [0, 10_000_000, 20_000_000, 30_000_000]
     assert all(f.arrival_ns - before_ns >= f.camera_ticks for f in frames)
@@ -241,8 +270,9 @@ def test_at_a_rate_the_time_out_is_kept(write_folder: WriteFolder) -> None:
 def test_a_triggered_picture_without_a_free_slot_is_refused_and_counted(write_folder: WriteFolder) -> None:
     with camera(write_folder({"a.png": gray(1)}), slots=1) as opened:
         held = shoot(opened)
-        with pytest.raises(FrameError, match="all 1 slots are held"):
+        with pytest.raises(FrameError, match="all 1 slots are held") as caught:
             shoot(opened)
+        assert caught.value.frame_id == 1
         held.release()
         assert shoot(opened).frame_id == 2
         assert opened.statistics.dropped_no_slot == 1
