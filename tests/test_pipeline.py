@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from edge_inspector import pipeline
-from edge_inspector.datatypes import Batch, Frame, InputSpec, Letterbox, PreparePlan, Roi, Tensors
+from edge_inspector.datatypes import Batch, Calibration, Frame, InputSpec, Letterbox, PreparePlan, Roi, Tensors
 from edge_inspector.decoders.yolo import Config, Yolo
 from edge_inspector.errors import FrameError, InferenceError
+from edge_inspector.stages.prepare import fused_map
 
 READING = pipeline.Reading(Yolo(Config()), classes=2, score_floor=0.1, nms_iou=0.5)
 PLAN = PreparePlan(InputSpec(64, 64, "gray", 1.0, (0.0,), (1.0,), 114))
@@ -37,6 +41,24 @@ def test_prepare_leaves_the_frame_to_its_holder() -> None:
     assert batch.pixels.shape == (1, 1, 64, 64)
     assert batch.bounds == Roi(0, 0, 128, 64)
     assert held.lease.released == 0
+
+
+@pytest.mark.parametrize(("lens", "k"), [("pinhole", -0.2), ("fisheye", 0.02)])
+def test_after_the_warm_up_the_first_picture_waits_for_no_map(lens: Literal["pinhole", "fisheye"], k: float) -> None:
+    plan = replace(PLAN, calibration=Calibration((64, 128), (100.0, 100.0, 63.5, 31.5), (k, 0.0, 0.0, 0.0), lens))
+    fused_map.cache_clear()
+    pipeline.warm_up(plan)
+    assert fused_map.cache_info().currsize == 1
+    pipeline.prepare(frame(np.zeros((64, 128), np.uint8)), plan)
+    assert (fused_map.cache_info().hits, fused_map.cache_info().misses) == (1, 1)
+
+
+def test_a_plan_that_does_not_fit_is_told_with_its_pictures_not_at_the_warm_up() -> None:
+    lens = Calibration((64, 128), (100.0, 100.0, 63.5, 31.5), (0.0,) * 4)
+    plan = PreparePlan(PLAN.input, Roi(100, 0, 64, 64), lens)
+    pipeline.warm_up(plan)
+    with pytest.raises(FrameError, match="ROI x=100"):
+        pipeline.prepare(frame(np.zeros((64, 128), np.uint8)), plan)
 
 
 def test_prepare_refuses_a_damaged_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_inspector import plugins
+from edge_inspector.calibration.file import load_calibration
 from edge_inspector.cli.failures import told_to_the_user
+from edge_inspector.datatypes import Roi
 from edge_inspector.engine import evaluate as evaluation
 from edge_inspector.engine.bundle import find_bundle, load_bundle
+from edge_inspector.errors import ConfigError
+
+
+class Chain(str, enum.Enum):
+    """How pictures become the model's input."""
+
+    FUSED = "fused"
+    PLAIN = "plain"
 
 
 def evaluate(
@@ -22,6 +33,16 @@ def evaluate(
     good: Annotated[
         list[Path] | None, typer.Option(help="Folder of further good pictures; may be given again.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Calibration file of the camera that took the pictures; labels are in undistorted pixels."),
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Look at this part only, in undistorted pixels.")
+    ] = None,
+    chain: Annotated[
+        Chain, typer.Option(help="Prepare pictures as the station does, or in plain textbook steps to compare.")
+    ] = Chain.FUSED,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     backend: Annotated[str, typer.Option(help="Backend that runs the model.")] = "onnxruntime",
 ) -> None:
@@ -33,10 +54,29 @@ def evaluate(
         loaded = load_bundle(find_bundle(bundle, Path.cwd()))
         runs = plugins.load("backend", backend)(plugins.config_model("backend", backend)(type=backend))
         extra = [p for folder in good or () for p in sorted(folder.iterdir()) if p.is_file()]
-        made = evaluation.evaluate(loaded, runs, coco, images, extra)
+        made = evaluation.evaluate(
+            loaded,
+            runs,
+            coco,
+            images,
+            extra,
+            calibration=None if calibration is None else load_calibration(calibration),
+            roi=None if roi is None else _roi(roi),
+            chain="plain" if chain is Chain.PLAIN else "fused",
+        )
         if report is not None:
             report.write_text(made.to_json() + "\n")
     _print(made)
+
+
+def _roi(text: str) -> Roi:
+    try:
+        x, y, width, height = map(int, text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--roi {text!r} is not X,Y,WIDTH,HEIGHT; write four whole pixels, as 160,80,640,640"
+        ) from None
+    return Roi(x, y, width, height)
 
 
 def _print(made: evaluation.EvaluationReport) -> None:

@@ -7,21 +7,25 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge_inspector import pipeline, plugins
-from edge_inspector.datatypes import Detections, Floats, Frame, PixelFormat, PreparePlan
+from edge_inspector.datatypes import Batch, Calibration, Detections, Floats, PixelFormat, PreparePlan, Roi
 from edge_inspector.engine.bundle import Bundle
-from edge_inspector.errors import ConfigError
+from edge_inspector.errors import ConfigError, FrameError
 from edge_inspector.interfaces import Backend, Model
+from edge_inspector.stages.prepare import prepare, prepare_plain
 
+Chain = Literal["fused", "plain"]
+_Preparation: TypeAlias = Callable[[npt.NDArray[Any], PixelFormat, PreparePlan], Batch]
+_CHAINS: Mapping[Chain, _Preparation] = {"fused": prepare, "plain": prepare_plain}
 COCO_DETECTIONS = 100  # a picture; COCO's own limit
 IOUS = (0.5, 0.3)  # COCO's easiest, and one for small defects whose edges nobody can draw exactly
 RUN_TIMEOUT_S = 60.0
@@ -101,20 +105,30 @@ class _Seen:
 
 
 def evaluate(
-    bundle: Bundle, backend: Backend, coco_json: Path, images: Path, extra_good: Sequence[Path] = ()
+    bundle: Bundle,
+    backend: Backend,
+    coco_json: Path,
+    images: Path,
+    extra_good: Sequence[Path] = (),
+    *,
+    calibration: Calibration | None = None,
+    roi: Roi | None = None,
+    chain: Chain = "fused",
 ) -> EvaluationReport:
     """Look at every picture of the COCO file, and at `extra_good`, which have no defect.
 
-    ConfigError: pycocotools missing, classes or pictures that do not fit. BundleError: the model is not the bundle's.
+    With a calibration, pictures are the camera's and labels lie in undistorted pixels. "fused" prepares a picture as
+    the station does, "plain" in textbook steps. ConfigError: pycocotools missing, classes, pictures, calibration or ROI
+    that do not fit. BundleError: the model is not the bundle's.
     """
     coco_api = _pycocotools()
     pictures = _pictures(bundle, coco_json, images, extra_good)
-    plan = PreparePlan(bundle.spec)
+    plan = PreparePlan(bundle.spec, roi, calibration)
     decoder = plugins.load("decoder", bundle.decoder)()
     reading = pipeline.Reading(decoder, len(bundle.classes), bundle.score_floor, bundle.nms_iou)
     model = backend.load(bundle.model_file(), plan, 1)
     try:
-        seen = _look(model, plan, reading, pictures)
+        seen = _look(model, plan, _CHAINS[chain], reading, pictures)
     finally:
         model.close()
     return _report(bundle, seen, *coco_api)
@@ -194,16 +208,23 @@ def _truth(boxes: Sequence[tuple[Sequence[float], int]]) -> Detections:
     return Detections(xyxy, np.ones(len(boxes), np.float32), np.array([c for _, c in boxes], np.int64))
 
 
-def _look(model: Model, plan: PreparePlan, reading: pipeline.Reading, pictures: Sequence[_Picture]) -> list[_Seen]:
+def _look(
+    model: Model,
+    plan: PreparePlan,
+    prepared_by: _Preparation,
+    reading: pipeline.Reading,
+    pictures: Sequence[_Picture],
+) -> list[_Seen]:
     seen: list[_Seen] = []
     unusable: list[str] = []
     for picture in pictures:
-        frame, problem = _read(picture)
-        if frame is None:
-            unusable.append(f"{picture.path} ({problem})")
+        try:
+            pixels, pixel_format = _read(picture)
+            start = time.perf_counter()
+            batch = prepared_by(pixels, pixel_format, plan)
+        except FrameError as exc:
+            unusable.append(f"{picture.path} ({exc})")
             continue
-        start = time.perf_counter()
-        batch = pipeline.prepare(frame, plan)
         prepared = time.perf_counter()
         tensors = model.collect(model.submit(batch, 0), RUN_TIMEOUT_S)
         inferred = time.perf_counter()
@@ -213,23 +234,24 @@ def _look(model: Model, plan: PreparePlan, reading: pipeline.Reading, pictures: 
         found = pipeline.finish(tensors, batch, reading)
         finished = time.perf_counter()
         times = {"prepare": prepared - start, "model": inferred - prepared, "finish": finished - inferred}
-        seen.append(_Seen(picture, found, frame.hw, {stage: 1000 * s for stage, s in times.items()}))
+        seen.append(_Seen(picture, found, pixels.shape[:2], {stage: 1000 * s for stage, s in times.items()}))
     if unusable:
         raise ConfigError(f"pictures cannot be evaluated: {', '.join(unusable)}; replace or remove them")
     return seen
 
 
-def _read(picture: _Picture) -> tuple[Frame | None, str]:
+def _read(picture: _Picture) -> tuple[npt.NDArray[Any], PixelFormat]:
+    """FrameError: not a picture, or not as it was labelled."""
     pixels = cv2.imread(str(picture.path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        return None, "not a picture"
+        raise FrameError("not a picture")
     formats: dict[tuple[int, ...], PixelFormat] = {(): "Mono8", (3,): "BGR8"}
     pixel_format = formats.get(pixels.shape[2:])
     if pixel_format is None or pixels.dtype != np.uint8:
-        return None, f"{pixels.dtype} {pixels.shape}, expected 8-bit gray or colour"
+        raise FrameError(f"{pixels.dtype} {pixels.shape}, expected 8-bit gray or colour")
     if picture.labelled_hw not in {None, pixels.shape[:2]}:
-        return None, f"{pixels.shape[:2]} pixels high and wide, but labelled at {picture.labelled_hw}"
-    return Frame("evaluate", picture.image_id, 0, 0, pixels, pixel_format), ""
+        raise FrameError(f"{pixels.shape[:2]} pixels high and wide, but labelled at {picture.labelled_hw}")
+    return pixels, pixel_format
 
 
 def _report(bundle: Bundle, seen: Sequence[_Seen], coco_class: Any, coco_eval_class: Any) -> EvaluationReport:

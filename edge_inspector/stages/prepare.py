@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,8 +27,10 @@ from edge_inspector.errors import FrameError
 
 Picture: TypeAlias = npt.NDArray[Any]
 
-MONO12_MAX = 4095
+BRIGHTEST_12_BIT = 4095
 MAPS_KEPT = 16  # one for each view of the recipes in use; 2.4 MB each at 640x640
+EXACT_FROM = 2
+"""Halvings from which steps of 1/32 would be off by more than 0.05 camera pixels; float maps cost 1.7 times as much."""
 OUTSIDE = -2.0  # a map coordinate of which no neighbour lies in the picture: remap gives the border value
 
 
@@ -44,8 +47,8 @@ class _Layout:
         return 2 if self.order == "gray" or self.mosaic else 3
 
 
-def _mosaic(bgr: int, gray: int) -> _Layout:
-    return _Layout(np.uint8, "bgr", {"bgr": bgr, "rgb": bgr, "gray": gray})
+def _mosaic(dtype: type[np.generic], bgr: int, gray: int) -> _Layout:
+    return _Layout(dtype, "bgr", {"bgr": bgr, "rgb": bgr, "gray": gray})
 
 
 # Basler names the first two pixels of the first row, as OpenCV's four-letter names do (its two-letter names do not).
@@ -54,20 +57,37 @@ LAYOUTS: Mapping[PixelFormat, _Layout] = {
     "Mono12": _Layout(np.uint16, "gray"),
     "BGR8": _Layout(np.uint8, "bgr"),
     "RGB8": _Layout(np.uint8, "rgb"),
-    "BayerRG8": _mosaic(cv2.COLOR_BayerRGGB2BGR, cv2.COLOR_BayerRGGB2GRAY),
-    "BayerGB8": _mosaic(cv2.COLOR_BayerGBRG2BGR, cv2.COLOR_BayerGBRG2GRAY),
-    "BayerGR8": _mosaic(cv2.COLOR_BayerGRBG2BGR, cv2.COLOR_BayerGRBG2GRAY),
-    "BayerBG8": _mosaic(cv2.COLOR_BayerBGGR2BGR, cv2.COLOR_BayerBGGR2GRAY),
+    "BayerRG8": _mosaic(np.uint8, cv2.COLOR_BayerRGGB2BGR, cv2.COLOR_BayerRGGB2GRAY),
+    "BayerGB8": _mosaic(np.uint8, cv2.COLOR_BayerGBRG2BGR, cv2.COLOR_BayerGBRG2GRAY),
+    "BayerGR8": _mosaic(np.uint8, cv2.COLOR_BayerGRBG2BGR, cv2.COLOR_BayerGRBG2GRAY),
+    "BayerBG8": _mosaic(np.uint8, cv2.COLOR_BayerBGGR2BGR, cv2.COLOR_BayerBGGR2GRAY),
+    "BayerRG12": _mosaic(np.uint16, cv2.COLOR_BayerRGGB2BGR, cv2.COLOR_BayerRGGB2GRAY),
+    "BayerGB12": _mosaic(np.uint16, cv2.COLOR_BayerGBRG2BGR, cv2.COLOR_BayerGBRG2GRAY),
+    "BayerGR12": _mosaic(np.uint16, cv2.COLOR_BayerGRBG2BGR, cv2.COLOR_BayerGRBG2GRAY),
+    "BayerBG12": _mosaic(np.uint16, cv2.COLOR_BayerBGGR2BGR, cv2.COLOR_BayerBGGR2GRAY),
 }
 
 
 @dataclass(frozen=True)
-class _Fit:
+class Fit:
     """Where the bounds land in the model's input: whole pixels `content`, and the exact way there and back."""
 
     bounds: Roi
     content: Roi
     letterbox: Letterbox
+
+
+@dataclass(frozen=True)
+class FusedMap:
+    """Undistortion, ROI and scale in one: cut `source` from the camera's picture, halve it `halvings` times, remap.
+
+    `maps` are remap's two: for each pixel of the content its place in the halved source, centres at whole numbers.
+    (h,w,2) int16 and (h,w) uint16 in steps of 1/32; after `EXACT_FROM` halvings float32 x and y, each (h,w).
+    """
+
+    source: Roi
+    halvings: int
+    maps: tuple[Picture, Picture]
 
 
 def prepare(pixels: Picture, pixel_format: PixelFormat, plan: PreparePlan) -> Batch:
@@ -76,32 +96,28 @@ def prepare(pixels: Picture, pixel_format: PixelFormat, plan: PreparePlan) -> Ba
     FrameError: pixels that are not their format's, a calibration of another size, a ROI outside the picture.
     """
     layout = _checked(pixels, pixel_format, plan)
-    fit = _fit(plan, (pixels.shape[0], pixels.shape[1]))
-    if layout.mosaic:
-        pixels = cv2.cvtColor(pixels, layout.mosaic[plan.input.color])
-    pad = plan.input.pad_value << 4 if pixels.dtype == np.uint16 else plan.input.pad_value
+    spec, fit = plan.input, fitted(plan, (pixels.shape[0], pixels.shape[1]))
     if plan.calibration:
-        halvings, xy, fraction = _fused_maps(plan.calibration, fit, plan.input)
-        pixels = _halved(pixels, halvings)
-        content = cv2.remap(pixels, xy, fraction, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, (pad,) * 3)
-        small = _on_canvas(content, fit, plan.input, pad)
+        way = fused_map(plan.calibration, fit)
+        part = _halved(_part(pixels, way.source, pixel_format, spec.color), way.halvings)
+        part, border = _eight_bit(part, pixel_format), (spec.pad_value,) * 3
+        content = cv2.remap(part, *way.maps, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, border)
     else:
-        small = _letterboxed(pixels, fit, plan.input, pad)
-    return Batch(_normalised(_eight_bit(small), layout.order, plan.input), (fit.letterbox,), fit.bounds)
+        part = _part(pixels, fit.bounds, pixel_format, spec.color)
+        content = _eight_bit(_scaled(part, fit), pixel_format)
+    return Batch(_normalised(content, layout.order, fit.content, spec), (fit.letterbox,), fit.bounds)
 
 
 def prepare_plain(pixels: Picture, pixel_format: PixelFormat, plan: PreparePlan) -> Batch:
     """The same as `prepare`, one textbook step after the other: slow, and what `prepare` is compared with."""
     layout = _checked(pixels, pixel_format, plan)
     spec = plan.input
-    fit = _fit(plan, (pixels.shape[0], pixels.shape[1]))
-    picture = _eight_bit(pixels)
+    fit = fitted(plan, (pixels.shape[0], pixels.shape[1]))
+    picture = _eight_bit(pixels, pixel_format)
     if layout.mosaic:
         picture = cv2.cvtColor(picture, layout.mosaic["bgr"])
     if plan.calibration:
-        matrix, distortion = _pinhole(plan.calibration)
-        wh = picture.shape[1::-1]
-        xy, fraction = cv2.initUndistortRectifyMap(matrix, distortion, None, matrix, wh, cv2.CV_16SC2)
+        xy, fraction = _undistortion(plan.calibration, _matrix(plan.calibration), picture.shape[1::-1], cv2.CV_16SC2)
         picture = cv2.remap(picture, xy, fraction, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, (spec.pad_value,) * 3)
     picture = _cut(picture, fit.bounds)
     wh = (fit.content.width, fit.content.height)
@@ -153,14 +169,15 @@ def _check_calibration(hw: tuple[int, ...], calibration: Calibration) -> None:
         )
 
 
-def _fit(plan: PreparePlan, hw: tuple[int, int]) -> _Fit:
+def fitted(plan: PreparePlan, hw: tuple[int, int]) -> Fit:
+    """The letterbox of the plan's bounds in a picture of this size."""
     spec, bounds = plan.input, plan.roi or Roi(0, 0, hw[1], hw[0])
     scale = min(spec.width_px / bounds.width, spec.height_px / bounds.height)
     width, height = max(1, round(bounds.width * scale)), max(1, round(bounds.height * scale))
     left, top = (spec.width_px - width) // 2, (spec.height_px - height) // 2
     # `width` is rounded: lay the middle of the bounds on the middle of the content, so that no edge is off by more
     # than a quarter of an input pixel
-    return _Fit(
+    return Fit(
         bounds=bounds,
         content=Roi(left, top, width, height),
         letterbox=Letterbox(
@@ -172,41 +189,67 @@ def _fit(plan: PreparePlan, hw: tuple[int, int]) -> _Fit:
 
 
 @lru_cache(maxsize=MAPS_KEPT)
-def _fused_maps(calibration: Calibration, fit: _Fit, spec: InputSpec) -> tuple[int, Picture, Picture]:
-    """How often to halve the picture first, then remap's two maps (CV_16SC2) from there to `fit.content`."""
-    letterbox, (height, width) = fit.letterbox, calibration.image_hw
-    halvings = _halvings((height, width), letterbox.scale)
-    matrix, distortion = _pinhole(calibration)
-    seen = matrix.copy()
-    seen[:2] *= letterbox.scale
+def fused_map(calibration: Calibration, fit: Fit) -> FusedMap:
+    """How `fit.content` is read from the calibrated camera's picture: exact to 1/32 of its pixels."""
+    letterbox, hw = fit.letterbox, calibration.image_hw
+    halvings = _halvings(hw, letterbox.scale)
+    wanted = _matrix(calibration)
+    wanted[:2] *= letterbox.scale
     # a letterbox speaks of pixel edges, a camera matrix of pixel centres: half a pixel apart, before and after scaling
-    seen[0, 2] += letterbox.offset_x + letterbox.scale / 2 - 0.5
-    seen[1, 2] += letterbox.offset_y + letterbox.scale / 2 - 0.5
-    maps = cv2.initUndistortRectifyMap(matrix, distortion, None, seen, (spec.width_px, spec.height_px), cv2.CV_32FC1)
+    wanted[0, 2] += letterbox.offset_x - fit.content.x + letterbox.scale / 2 - 0.5
+    wanted[1, 2] += letterbox.offset_y - fit.content.y + letterbox.scale / 2 - 0.5
+    maps = _undistortion(calibration, wanted, (fit.content.width, fit.content.height), cv2.CV_32FC1)
+    step = 2**halvings
+    height, width = (side // step for side in hw)
     x, y = (
-        ((_cut(m, fit.content) + 0.5) / 2**halvings - 0.5).clip(OUTSIDE, side + 1).astype(np.float32)
+        ((m + 0.5) / step - 0.5).clip(OUTSIDE, side + 1).astype(np.float32)
         for m, side in zip(maps, (width, height), strict=True)
     )
-    return halvings, *cv2.convertMaps(x, y, cv2.CV_16SC2)
+    (left, across), (top, down) = _needed(x, width), _needed(y, height)
+    maps = (x - left, y - top) if halvings >= EXACT_FROM else cv2.convertMaps(x - left, y - top, cv2.CV_16SC2)
+    return FusedMap(Roi(left * step, top * step, across * step, down * step), halvings, maps)
 
 
-def _letterboxed(pixels: Picture, fit: _Fit, spec: InputSpec, pad: int) -> Picture:
-    picture, wh = _cut(pixels, fit.bounds), (fit.content.width, fit.content.height)
-    if picture.shape[1::-1] != wh:
-        halvings = _halvings(picture.shape[:2], fit.letterbox.scale)
-        rest = fit.letterbox.scale * 2**halvings
-        # above a half, LINEAR still looks at every pixel; INTER_AREA measured 5 to 8 times slower at such ratios
-        how = cv2.INTER_LINEAR if rest > 0.5 else cv2.INTER_AREA
-        picture = cv2.resize(_halved(picture, halvings), wh, interpolation=how)
-    return _on_canvas(picture, fit, spec, pad)
+def _needed(at: Picture, side: int) -> tuple[int, int]:
+    """First pixel and number of pixels of a side that interpolation at these places looks at; one at the least."""
+    first = min(max(math.floor(at.min()), 0), side - 1)
+    return first, min(max(math.floor(at.max()) + 2, first + 1), side) - first
 
 
-def _on_canvas(picture: Picture, fit: _Fit, spec: InputSpec, pad: int) -> Picture:
-    if picture.shape[:2] == (spec.height_px, spec.width_px):
+def _undistortion(
+    calibration: Calibration, wanted: npt.NDArray[np.float64], wh: tuple[int, int], kind: int
+) -> tuple[Picture, Picture]:
+    """remap's two maps: where a picture of size `wh` and camera matrix `wanted` finds its pixels in the camera's."""
+    matrix, distortion = _matrix(calibration), np.array(calibration.distortion, np.float64)
+    if calibration.lens == "fisheye":
+        x, y = cv2.fisheye.initUndistortRectifyMap(matrix, distortion, np.eye(3), wanted, wh, kind)
+    else:
+        x, y = cv2.initUndistortRectifyMap(matrix, distortion, None, wanted, wh, kind)
+    return x, y
+
+
+def _part(pixels: Picture, of: Roi, pixel_format: PixelFormat, color: Color) -> Picture:
+    """That much of the picture; a mosaic comes in 8 bits and the wanted colour, bgr for rgb."""
+    mosaic = LAYOUTS[pixel_format].mosaic
+    if mosaic is None:
+        return _cut(pixels, of)
+    # begin where the pattern begins, with the neighbours from which the outermost pixels are interpolated
+    left, top = max(0, of.x // 2 * 2 - 2), max(0, of.y // 2 * 2 - 2)
+    cells = pixels[top : of.y + of.height + 2, left : of.x + of.width + 2]
+    colours = cv2.cvtColor(_eight_bit(cells, pixel_format), mosaic[color])
+    return _cut(colours, Roi(of.x - left, of.y - top, of.width, of.height))
+
+
+def _scaled(picture: Picture, fit: Fit) -> Picture:
+    """The bounds at the content's size."""
+    wh = (fit.content.width, fit.content.height)
+    if picture.shape[1::-1] == wh:
         return picture
-    canvas = np.full((spec.height_px, spec.width_px, *picture.shape[2:]), pad, picture.dtype)
-    _cut(canvas, fit.content)[:] = picture
-    return canvas
+    halvings = _halvings(picture.shape[:2], fit.letterbox.scale)
+    rest = fit.letterbox.scale * 2**halvings
+    # above a half, LINEAR still looks at every pixel; INTER_AREA measured 5 to 8 times slower at such ratios
+    how = cv2.INTER_LINEAR if rest > 0.5 else cv2.INTER_AREA
+    return cv2.resize(_halved(picture, halvings), wh, interpolation=how)
 
 
 def _halvings(hw: tuple[int, ...], scale: float) -> int:
@@ -228,25 +271,31 @@ def _cut(picture: Picture, to: Roi) -> Picture:
     return picture[to.y : to.y + to.height, to.x : to.x + to.width]
 
 
-def _eight_bit(picture: Picture) -> Picture:
+def _eight_bit(picture: Picture, pixel_format: PixelFormat) -> Picture:
     if picture.dtype == np.uint8:
         return picture
     brightest = int(picture.max())
-    if brightest > MONO12_MAX:
-        raise FrameError(f"a Mono12 pixel is {brightest}, expected 0..{MONO12_MAX}; the camera does not send Mono12")
-    return (picture >> 4).astype(np.uint8)
+    if brightest > BRIGHTEST_12_BIT:
+        raise FrameError(
+            f"a {pixel_format} pixel is {brightest}, expected 0..{BRIGHTEST_12_BIT}; the camera does not send "
+            f"{pixel_format}"
+        )
+    return np.right_shift(picture, 4, out=np.empty(picture.shape, np.uint8), casting="unsafe")  # in one pass
 
 
-def _normalised(picture: Picture, order: Color, spec: InputSpec) -> Floats:
-    """uint8 HxW or HxWx3 -> float32 (1,C,H,W) in the model's channel order."""
-    if picture.ndim == 3 and spec.color == "gray":
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY if order == "bgr" else cv2.COLOR_RGB2GRAY)
-    planes = [picture] * spec.channels if picture.ndim == 2 else list(cv2.split(picture))
-    if picture.ndim == 3 and order != spec.color:
+def _normalised(content: Picture, order: Color, to: Roi, spec: InputSpec) -> Floats:
+    """uint8 HxW or HxWx3 -> float32 (1,C,H,W) in the model's channel order, the pad value around `to`."""
+    if content.ndim == 3 and spec.color == "gray":
+        content = cv2.cvtColor(content, cv2.COLOR_BGR2GRAY if order == "bgr" else cv2.COLOR_RGB2GRAY)
+    planes = [content] * spec.channels if content.ndim == 2 else list(cv2.split(content))
+    if content.ndim == 3 and order != spec.color:
         planes.reverse()
     tensor = np.empty((1, spec.channels, spec.height_px, spec.width_px), np.float32)
-    for channel, (plane, table) in enumerate(zip(planes, _tables(spec), strict=True)):
-        cv2.LUT(plane, table, tensor[0, channel])
+    for whole, plane, table in zip(tensor[0], planes, _tables(spec), strict=True):
+        cv2.LUT(plane, table, _cut(whole, to))
+        rows = whole[to.y : to.y + to.height]
+        for around in (whole[: to.y], whole[to.y + to.height :], rows[:, : to.x], rows[:, to.x + to.width :]):
+            around[:] = table[spec.pad_value]
     return tensor
 
 
@@ -257,6 +306,6 @@ def _tables(spec: InputSpec) -> tuple[Floats, ...]:
     return tuple(((values - m) / s).astype(np.float32) for m, s in zip(spec.mean, spec.std, strict=True))
 
 
-def _pinhole(calibration: Calibration) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _matrix(calibration: Calibration) -> npt.NDArray[np.float64]:
     fx, fy, cx, cy = calibration.matrix
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64), np.array(calibration.distortion, np.float64)
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)

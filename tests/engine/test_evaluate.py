@@ -11,10 +11,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
+from edge_inspector.calibration.file import calibration_text
+from edge_inspector.cli.main import app
+from edge_inspector.datatypes import Calibration, Roi
 from edge_inspector.engine.bundle import Bundle, load_bundle
-from edge_inspector.engine.evaluate import evaluate, wilson
+from edge_inspector.engine.evaluate import Chain, evaluate, wilson
 from edge_inspector.errors import BundleError, ConfigError
 
 BACKEND = OnnxRuntimeBackend(Config(warm_up_runs=1))
@@ -210,6 +214,81 @@ def test_the_report_is_json_with_its_model(bundle: Bundle, pictures: Pictures) -
     assert written["classes"][1]["ap50"] is None
     assert set(written["ms_by_stage"]) == {"prepare", "model", "finish"}
     assert written["ms_per_picture"] > 0
+
+
+BARREL = Calibration((SIDE, SIDE), (32.0, 32.0, 15.5, 15.5), (-0.9, 0.0, 0.0, 0.0))
+WHERE_IT_IS = Roi(29, 12, 3, 8)  # the lens shows columns 29 to 31 of the middle rows at 26.8 to 27.7
+
+
+@pytest.fixture
+def bent_light(pictures: Pictures) -> Pictures:
+    """A good part, as a lens with barrel distortion shows it: lit in columns 26 and 27."""
+    seen = np.zeros((SIDE, SIDE), np.uint8)
+    seen[:, 26:28] = 255
+    cv2.imwrite(str(pictures.add(0)), seen)
+    return pictures
+
+
+@pytest.mark.parametrize(
+    ("calibration", "roi", "seen"),
+    [
+        (None, None, 1),
+        (None, WHERE_IT_IS, 0),
+        (BARREL, WHERE_IT_IS, 1),
+        (BARREL, Roi(20, 12, 4, 8), 0),  # 19.9 to 22.6
+    ],
+)
+@pytest.mark.parametrize("chain", ["fused", "plain"])
+def test_with_a_calibration_the_roi_lies_in_the_undistorted_picture(
+    bundle: Bundle, bent_light: Pictures, calibration, roi, seen: int, chain: Chain
+) -> None:
+    options = {"calibration": calibration, "roi": roi, "chain": chain}
+    made = evaluate(bundle, BACKEND, bent_light.saved(), bent_light.folder, **options)
+    assert made.overkill.count == seen
+
+
+def test_the_command_takes_calibration_roi_and_chain(bundle: Bundle, bent_light: Pictures, tmp_path: Path) -> None:
+    lens = tmp_path / "lens.yaml"
+    lens.write_text(calibration_text(BARREL))
+    where = f"{WHERE_IT_IS.x},{WHERE_IT_IS.y},{WHERE_IT_IS.width},{WHERE_IT_IS.height}"
+    words = ["evaluate", str(tmp_path / "bundle"), "--coco", str(bent_light.saved()), "--images"]
+    words += [str(bent_light.folder), "--roi", where]
+    for further, seen in ([], 0), (["--calibration", str(lens)], 1), (["--calibration", str(lens), "--chain=plain"], 1):
+        done = CliRunner().invoke(app, words + further)
+        assert done.exit_code == 0, done.output
+        assert f"overkill: {seen} of 1 parts" in done.stdout
+
+
+@pytest.mark.parametrize("roi", ["1,2,3", "1,2,3,4.5", "left"])
+def test_a_roi_that_is_not_four_numbers_is_told_how_to_be_written(bundle: Bundle, roi: str, tmp_path: Path) -> None:
+    words = ["evaluate", str(tmp_path / "bundle"), "--coco", "c.json", "--images", ".", "--roi", roi]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert f"--roi {roi!r} is not X,Y,WIDTH,HEIGHT" in done.stderr
+
+
+def test_the_plain_chain_scales_by_area_and_the_fused_one_by_interpolation(
+    bundle: Bundle, pictures: Pictures, tmp_path: Path
+) -> None:
+    """At 2/3 the first input pixel is 3/4 of the first picture column when interpolated, 2/3 by area."""
+    first_column = np.zeros((48, 48), np.uint8)
+    first_column[:, 0] = 255
+    extra = tmp_path / "extra.png"
+    cv2.imwrite(str(extra), first_column)
+    pictures.add(0)
+    strict, coco = replace(bundle, default_thresholds=(0.7, 0.7)), pictures.saved()
+    fused, plain = (
+        evaluate(strict, BACKEND, coco, pictures.folder, [extra], chain=chain) for chain in ("fused", "plain")
+    )
+    assert (fused.overkill.count, plain.overkill.count) == (1, 0)
+
+
+def test_pictures_of_another_size_than_the_calibrations_are_all_named(bundle: Bundle, pictures: Pictures) -> None:
+    for _ in range(2):
+        pictures.add(0)
+    lens = Calibration((48, 64), (64.0, 64.0, 31.5, 23.5), (0.0,) * 4)
+    with pytest.raises(ConfigError, match=r"1\.png.*32x32.*64x48.*2\.png"):
+        evaluate(bundle, BACKEND, pictures.saved(), pictures.folder, calibration=lens)
 
 
 def test_classes_that_are_not_the_bundles_are_listed(bundle: Bundle, pictures: Pictures) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edge_inspector.datatypes import Calibration, InputSpec, PreparePlan, Roi
 from edge_inspector.errors import FrameError
-from edge_inspector.stages.prepare import prepare, prepare_plain
+from edge_inspector.stages.prepare import EXACT_FROM, FusedMap, fitted, fused_map, prepare, prepare_plain
 
 cv2.setNumThreads(1)
 
@@ -22,6 +22,8 @@ BGR = replace(RGB, color="bgr")
 # barrel distortion: seen from the undistorted picture every pixel lies inside the camera's, so there is no border
 BARREL = Calibration((120, 160), (150.0, 150.0, 80.2, 59.1), (-0.25, 0.05, 0.001, -0.0005, 0.0))
 PINCUSHION = replace(BARREL, distortion=(0.4, 0.0, 0.0, 0.0, 0.0))
+RATIONAL = replace(BARREL, distortion=(-0.2, 0.04, 0.001, -0.0005, 0.01, 0.05, 0.02, -0.01))
+FISHEYE = Calibration((120, 160), (110.0, 110.0, 80.2, 59.1), (0.02, -0.01, 0.004, -0.001), "fisheye")
 
 
 def smooth(hw: tuple[int, int], channels: int = 1) -> np.ndarray:
@@ -29,6 +31,11 @@ def smooth(hw: tuple[int, int], channels: int = 1) -> np.ndarray:
     y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float64)
     layers = [127 + 60 * np.sin(x / (hw[1] / 5) + c) + 60 * np.cos(y / (hw[0] / 4) - c) for c in range(channels)]
     return np.stack(layers, axis=2).squeeze().round().astype(np.uint8)
+
+
+def matrix_of(calibration: Calibration) -> np.ndarray:
+    fx, fy, cx, cy = calibration.matrix
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
 def test_a_picture_of_the_inputs_own_size_is_only_normalised() -> None:
@@ -74,18 +81,19 @@ def test_a_scratch_one_pixel_wide_is_never_stepped_over(column: int, calibration
 
 
 @pytest.mark.parametrize(
-    ("pixel_format", "red_sites"),
+    ("pattern", "red_sites"),
     [
-        ("BayerRG8", (0, 0)),  # first row R G, second row G B
-        ("BayerGR8", (0, 1)),
-        ("BayerGB8", (1, 0)),
-        ("BayerBG8", (1, 1)),
+        ("BayerRG", (0, 0)),  # first row R G, second row G B
+        ("BayerGR", (0, 1)),
+        ("BayerGB", (1, 0)),
+        ("BayerBG", (1, 1)),
     ],
 )
-def test_a_red_part_under_a_bayer_mosaic_is_red(pixel_format: str, red_sites: tuple[int, int]) -> None:
-    mosaic = np.zeros((64, 64), np.uint8)
-    mosaic[red_sites[0] :: 2, red_sites[1] :: 2] = 250
-    inner = (slice(8, -8), slice(8, -8))
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_red_part_under_a_bayer_mosaic_is_red(pattern: str, red_sites: tuple[int, int], bits: int) -> None:
+    mosaic = np.zeros((64, 64), np.uint8 if bits == 8 else np.uint16)
+    mosaic[red_sites[0] :: 2, red_sites[1] :: 2] = 250 << (bits - 8)
+    pixel_format, inner = f"{pattern}{bits}", (slice(8, -8), slice(8, -8))
     red, green, blue = (plane[inner] for plane in prepare(mosaic, pixel_format, PreparePlan(RGB)).pixels[0])
     assert (red == 250).all()
     assert (green == 0).all()
@@ -128,6 +136,24 @@ def test_mono12_is_padded_with_the_same_gray() -> None:
     assert batch.pixels[0, 0, 0, 0] == 114
 
 
+@pytest.mark.parametrize("way", [prepare, prepare_plain])
+@pytest.mark.parametrize("spec", [RGB, GRAY])
+def test_a_12_bit_mosaic_is_the_8_bit_one_of_its_upper_bits(way, spec: InputSpec) -> None:
+    deep = np.random.default_rng(0).integers(0, 4096, (120, 160), np.uint16)
+    for plan in (PreparePlan(spec), PreparePlan(spec, Roi(11, 7, 101, 77), BARREL)):
+        upper = way((deep >> 4).astype(np.uint8), "BayerGR8", plan)
+        assert (way(deep, "BayerGR12", plan).pixels == upper.pixels).all()
+
+
+@pytest.mark.parametrize("calibration", [None, BARREL])
+@pytest.mark.parametrize("roi", [Roi(31, 22, 64, 64), Roi(50, 41, 33, 40), Roi(0, 0, 17, 12), Roi(127, 99, 33, 21)])
+def test_a_region_of_a_mosaic_has_the_colours_that_the_whole_has_there(roi: Roi, calibration) -> None:
+    mosaic = np.random.default_rng(0).integers(0, 256, (120, 160), np.uint8)
+    whole = cv2.cvtColor(mosaic, cv2.COLOR_BayerGBRG2BGR)
+    plan = PreparePlan(RGB, roi, calibration)
+    assert (prepare(mosaic, "BayerGB8", plan).pixels == prepare(whole, "BGR8", plan).pixels).all()
+
+
 def test_the_fused_map_leaves_room_outside_the_camera_at_the_pad_value() -> None:
     picture = np.full((120, 160), 255, np.uint8)
     batch = prepare(picture, "Mono8", PreparePlan(replace(GRAY, width_px=160, height_px=120), None, PINCUSHION))
@@ -143,6 +169,12 @@ def test_with_a_calibration_nothing_outside_the_roi_is_seen() -> None:
     assert (batch.pixels[0, 0, 40:] == 114).all()
 
 
+def test_a_roi_of_which_the_camera_sees_nothing_is_padding() -> None:
+    pincushion = replace(BARREL, distortion=(9.0, 0.0, 0.0, 0.0, 0.0))
+    batch = prepare(np.full((120, 160), 255, np.uint8), "Mono8", PreparePlan(GRAY, Roi(0, 0, 9, 9), pincushion))
+    assert (batch.pixels == 114).all()
+
+
 PLANS = [
     pytest.param(PreparePlan(replace(GRAY, width_px=160, height_px=120), None, BARREL), id="same size"),
     pytest.param(PreparePlan(GRAY, None, BARREL), id="shrunk"),
@@ -150,6 +182,9 @@ PLANS = [
     pytest.param(PreparePlan(replace(GRAY, width_px=33, height_px=31), None, BARREL), id="odd, halved once"),
     pytest.param(PreparePlan(GRAY, Roi(11, 7, 101, 77), BARREL), id="roi"),
     pytest.param(PreparePlan(GRAY, Roi(11, 7, 101, 77)), id="roi without calibration"),
+    pytest.param(PreparePlan(GRAY, Roi(11, 7, 101, 77), RATIONAL), id="rational"),
+    pytest.param(PreparePlan(replace(GRAY, width_px=160, height_px=120), None, FISHEYE), id="fisheye, same size"),
+    pytest.param(PreparePlan(GRAY, Roi(11, 7, 101, 77), FISHEYE), id="fisheye, roi"),
 ]
 
 
@@ -167,13 +202,18 @@ def test_the_fused_way_agrees_with_the_plain_chain_on_a_smooth_picture(plan: Pre
     assert np.percentile(apart, 99) <= 3
 
 
-def test_the_fused_way_at_the_cameras_own_size_is_cv2_undistort() -> None:
+@pytest.mark.parametrize("calibration", [BARREL, RATIONAL, FISHEYE], ids=["pinhole", "rational", "fisheye"])
+def test_the_fused_way_at_the_cameras_own_size_is_opencvs_undistort(calibration: Calibration) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (120, 160), np.uint8)
-    batch = prepare(picture, "Mono8", PreparePlan(replace(GRAY, width_px=160, height_px=120), None, BARREL))
-    fx, fy, cx, cy = BARREL.matrix
-    expected = cv2.undistort(picture, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), np.array(BARREL.distortion))
-    assert (batch.pixels[0, 0][2:-2, 2:-2] == expected[2:-2, 2:-2]).mean() > 0.99
-    assert expected.shape == picture.shape
+    batch = prepare(picture, "Mono8", PreparePlan(replace(GRAY, width_px=160, height_px=120), None, calibration))
+    matrix, distortion = matrix_of(calibration), np.array(calibration.distortion)
+    if calibration.lens == "fisheye":
+        expected = cv2.fisheye.undistortImage(picture, matrix, distortion, Knew=matrix)
+    else:
+        expected = cv2.undistort(picture, matrix, distortion)
+    inner = (slice(2, -2), slice(2, -2))
+    assert (batch.pixels[0, 0][inner] == expected[inner]).mean() > 0.99
+    assert (batch.pixels[0, 0][inner] == picture[inner]).mean() < 0.1
 
 
 def test_a_dot_is_found_where_the_letterbox_says() -> None:
@@ -182,8 +222,7 @@ def test_a_dot_is_found_where_the_letterbox_says() -> None:
     plan = PreparePlan(replace(GRAY, width_px=48, height_px=48, pad_value=0), Roi(20, 10, 90, 90), BARREL)
     seen = np.array([[[85.0, 40.0]]])  # where the camera has it, in pixel centres
     dot = (250 * np.exp(-((x - 85) ** 2 + (y - 40) ** 2) / 18)).astype(np.uint8)
-    fx, fy, cx, cy = BARREL.matrix
-    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    matrix = matrix_of(BARREL)
     ((true_x, true_y),) = cv2.undistortPoints(seen, matrix, np.array(BARREL.distortion), P=matrix)[0] + 0.5
     batch = prepare(dot, "Mono8", plan)
     weight = batch.pixels[0, 0]
@@ -192,6 +231,94 @@ def test_a_dot_is_found_where_the_letterbox_says() -> None:
     box = batch.tiles[0].undo(np.array([[found_x, found_y, found_x, found_y]], np.float32))[0]
     assert box[0] == pytest.approx(true_x, abs=0.1)
     assert box[1] == pytest.approx(true_y, abs=0.1)
+
+
+@st.composite
+def plans(draw, largest_px: int) -> PreparePlan:
+    """Any camera and lens that one can buy, any ROI, an input of up to 96 pixels a side."""
+    width, height = (draw(st.integers(64, largest_px)) for _ in "xy")
+    lens, limits = draw(
+        st.sampled_from(
+            [
+                ("pinhole", (0.3, 0.1, 0.002, 0.002, 0.02)),
+                ("pinhole", (0.3, 0.1, 0.002, 0.002, 0.02, 0.1, 0.05, 0.02)),
+                ("fisheye", (0.05, 0.02, 0.005, 0.002)),
+            ]
+        )
+    )
+    focal = draw(st.floats(0.8, 2.5)) * max(width, height)
+    calibration = Calibration(
+        (height, width),
+        (focal, focal * draw(st.floats(0.99, 1.01)), width * draw(st.floats(0.45, 0.55)), height * 0.5),
+        tuple(draw(st.floats(-limit, limit)) for limit in limits),
+        lens,
+    )
+    x, y = draw(st.integers(0, width - 33)), draw(st.integers(0, height - 33))
+    roi = draw(st.sampled_from([None, Roi(x, y, draw(st.integers(32, width - x)), draw(st.integers(32, height - y)))]))
+    side = st.integers(24, 96)
+    return PreparePlan(replace(GRAY, width_px=draw(side), height_px=draw(side)), roi, calibration)
+
+
+def places(plan: PreparePlan) -> tuple[FusedMap, np.ndarray, np.ndarray]:
+    """The fused map; where it looks in the camera's picture, (n,2); where a box on that input pixel comes back, (n,2).
+
+    Both in pixel centres. These are all the places that it has: remap evaluates a map at its entries only.
+    """
+    fit = fitted(plan, plan.calibration.image_hw)
+    fused = fused_map(plan.calibration, fit)
+    origin, cell = np.array([fused.source.x, fused.source.y]), 2**fused.halvings
+    first, second = fused.maps
+    if fused.halvings >= EXACT_FROM:
+        place = np.stack([first, second], axis=2)
+    else:
+        place = first + np.stack([second & 31, second >> 5], axis=2) / 32
+    looked_at = origin + (place + 0.5) * cell - 0.5
+    v, u = np.mgrid[: fit.content.height, : fit.content.width]
+    u, v = u.ravel() + fit.content.x + 0.5, v.ravel() + fit.content.y + 0.5
+    undone = fit.letterbox.undo(np.stack([u, v, u, v], axis=1).astype(np.float32))[:, :2] - 0.5
+    looked_at = looked_at.reshape(-1, 2)
+    seen = ((looked_at > 0) & (looked_at < np.array(plan.calibration.image_hw[::-1]) - 1)).all(axis=1)
+    assume(seen.any())
+    return fused, looked_at[seen], undone[seen].astype(np.float64)
+
+
+def bent(calibration: Calibration, points: np.ndarray) -> np.ndarray:
+    """Undistorted to camera pixels, (n,2), by OpenCV's projection."""
+    matrix, distortion = matrix_of(calibration), np.array(calibration.distortion)
+    rays = np.column_stack([(points - matrix[:2, 2]) / matrix.diagonal()[:2], np.ones(len(points))])[:, None]
+    project = cv2.fisheye.projectPoints if calibration.lens == "fisheye" else cv2.projectPoints
+    return project(rays, np.zeros(3), np.zeros(3), matrix, distortion)[0].reshape(-1, 2)
+
+
+def straightened(calibration: Calibration, points: np.ndarray) -> np.ndarray:
+    """Camera to undistorted pixels, (n,2), by OpenCV's iteration."""
+    matrix, distortion = matrix_of(calibration), np.array(calibration.distortion)
+    undistort = cv2.fisheye.undistortPoints if calibration.lens == "fisheye" else cv2.undistortPoints
+    enough = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-9)
+    return undistort(points[:, None], matrix, distortion, P=matrix, criteria=enough).reshape(-1, 2)
+
+
+@settings(deadline=None)
+@given(plan=plans(largest_px=4000))
+def test_the_fused_map_looks_where_the_lens_bends_to_within_a_32nd_of_a_pixel(plan: PreparePlan) -> None:
+    """Half of the fixed-point step, for any camera: 0.016 or 0.031 camera pixels after 0 or 1 halvings, then floats."""
+    fused, looked_at, undone = places(plan)
+    fixed_point = 2**fused.halvings / 64 if fused.halvings < EXACT_FROM else 0.0
+    assert np.abs(looked_at - bent(plan.calibration, undone)).max() <= fixed_point + 0.003  # float32 has 24 bits
+
+
+@settings(deadline=None)
+@given(plan=plans(largest_px=200))
+def test_a_point_of_the_cameras_picture_comes_back_to_a_20th_of_a_pixel_of_the_undistorted(plan: PreparePlan) -> None:
+    """Where the lens packs less than 1.5 pixels into one."""
+    _, looked_at, undone = places(plan)
+    truth = straightened(plan.calibration, looked_at)
+    step = 0.5
+    across, down = (bent(plan.calibration, undone + np.array(d) * step) - looked_at for d in ((1, 0), (0, 1)))
+    packed = step / np.minimum(np.abs(across[:, 0]), np.abs(down[:, 1])).clip(1e-3)
+    plain = packed < 1.5
+    assume(plain.any())
+    assert np.abs(truth - undone)[plain].max() <= 0.05
 
 
 @settings(max_examples=60, deadline=None)
@@ -249,7 +376,9 @@ def test_the_fused_way_agrees_with_the_plain_chain_on_real_parts(distortion) -> 
         (np.zeros((10, 20, 4), np.uint8), "RGB8", PreparePlan(RGB), ["(10, 20, 4)"]),
         (np.zeros((10, 20, 3), np.uint8), "BayerRG8", PreparePlan(RGB), ["BayerRG8"]),
         (np.zeros((10, 20), np.uint8), "YUV", PreparePlan(RGB), ["'YUV'", "BayerRG8"]),
-        (np.full((10, 20), 4096, np.uint16), "Mono12", PreparePlan(GRAY), ["4096", "4095"]),
+        (np.full((10, 20), 4096, np.uint16), "Mono12", PreparePlan(GRAY), ["Mono12", "4096", "4095"]),
+        (np.full((10, 20), 4096, np.uint16), "BayerGB12", PreparePlan(RGB), ["BayerGB12", "4096", "4095"]),
+        (np.zeros((10, 20), np.uint8), "BayerRG12", PreparePlan(RGB), ["BayerRG12", "uint8", "uint16"]),
     ],
 )
 @pytest.mark.parametrize("way", [prepare, prepare_plain])
