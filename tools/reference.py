@@ -179,7 +179,6 @@ Only basic types and one-dimensional arrays of fixed length occur; texts have at
 """
 _WORD_TAGS = ("Status.Word", "Status.Word2")
 _NOT_SERVED = ". *Not served yet.*"
-_ZERO_TAGS = ("Counter.Unannounced",)  # written, but nothing counts it
 _ZERO_BITS = ("GoldenReady", "GoldenDue", "LineStop", "Alarm", "Degraded")
 _BITS = {
     "Online": "The station runs",
@@ -210,7 +209,7 @@ _BITS = {
 def _tags() -> str:
     parts = [_TAGS_INTRO]
     groups = dict.fromkeys(tag.name.partition(".")[0] for tag in TAGS)
-    unserved = {*_unserved(), *_ZERO_TAGS}
+    unserved = set(_unserved())
     for group in groups:
         rows = [
             [
@@ -343,6 +342,7 @@ _DEFECT_FIELDS = {
     "score": "Confidence, 0 to 1",
     "bbox": "x, y, width, height in undistorted full-image pixels",
     "camera": "The camera whose picture shows it",
+    "size_mm": "Width and height in mm on the inspection plane; left out where the camera's calibration has no plane",
 }
 
 
@@ -439,7 +439,7 @@ _REASONS: Mapping[Reason, str] = {
     Reason.RECIPE: "The ordered recipe does not exist, or the picture was prepared for another one.",
     Reason.STORAGE: "The flight record is full: the ledger cannot be written.",
     Reason.MISSED: "Numbers of TriggerSeq that were skipped.",
-    Reason.UNANNOUNCED: "A second picture of a camera came for one part.",
+    Reason.UNANNOUNCED: "A picture that no announced part can be sure of: one too many, too early, too late.",
     Reason.BUFFER_OVERRUN: "The PLC has not acknowledged its results.",
     Reason.ABORTED: "Ended by the command Abort.",
     Reason.MISSING_VIEW: "A picture that the recipe asks for is missing.",
@@ -462,15 +462,14 @@ _CLI_INTRO = """\
 # Commands
 
 `edge-inspector COMMAND --help` says the same. Exit codes: 0 done, 2 something in a file or an argument must be
-changed, 3 the demo's books do not balance. `run` also ends with 75 for what may work later (a port, a disk) and with
-70 for a bug; systemd should start it again after both.
+changed, 3 the demo's books do not balance; `doctor` ends with 1 when something fails. `run` also ends with 75 for what
+may work later (a port, a disk) and with 70 for a bug; systemd should start it again after both.
 """
 
 
 def _cli() -> str:
     parts = [_CLI_INTRO]
-    group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
+    for name, command in _commands("", typer.main.get_command(app)):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(["edge-inspector", name, *(p.name.upper() for p in arguments)])
         parts.append(f"\n## {name}\n\n    {usage} [OPTIONS]\n\n{command.help.strip()}\n")
@@ -478,6 +477,14 @@ def _cli() -> str:
         if rows:
             parts.append("\n" + _table(("option", "default", "meaning"), rows).rstrip() + "\n")
     return "".join(parts)
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its words; a group that does nothing by itself is not one."""
+    if name and (command.params or not hasattr(command, "commands")):
+        yield name, command
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {word}".strip(), inner)
 
 
 def _option(param: Any) -> str:
@@ -491,7 +498,8 @@ def _option(param: Any) -> str:
 def _option_default(param: Any) -> str:
     if param.required:
         return "required"
-    return "" if param.default in (None, False) else f"`{param.default}`"
+    default = getattr(param.default, "value", param.default)
+    return "" if default in (None, False, "") else f"`{default}`"
 
 
 if __name__ == "__main__":

@@ -2,41 +2,91 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edge_inspector import plugins
 from edge_inspector.cameras import basler
 from edge_inspector.errors import CameraError
+from edge_inspector.health.video import VideoDevice, video_devices
 
 _SDKS = {"basler": ("pypylon", "basler"), "onnxruntime": ("onnxruntime", "ort"), "mqtt": ("paho.mqtt.client", "")}
 
 
-def devices() -> None:
-    """List cameras, and which plugins this machine can use and why not.
+def devices(as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False) -> None:
+    """List cameras, and which plugins this machine can use and why not. No camera is opened.
 
-    Example: `edge-inspector devices` (PYLON_CAMEMU=2 adds two emulated cameras)
+    The JSON has `basler` (model, serial, user_name, ip, vendor_class, accessible, interface, subnet), `v4l2` (path,
+    name, index, accessible), `plugins` (kind, type, usable, reason) and `problems`, a list of texts. `accessible` is
+    false while another program holds a camera, null where it cannot be asked. Keys may be added, never renamed.
+
+    Examples: `edge-inspector devices`, `edge-inspector devices --json` (PYLON_CAMEMU=2 adds two emulated cameras)
     """
-    console = Console()
+    problems = []
+    found: list[basler.CameraInfo] = []
     try:
-        found = basler.seen()
+        found = basler.seen(ownership=True)
     except CameraError as exc:
-        console.print(f"[yellow]Basler cameras: {exc}[/]")
+        problems.append(f"Basler cameras: {exc}")
+    videos = video_devices(Path("/"))
+    usable = [
+        {"kind": kind, "type": name, "usable": not reason, "reason": reason}
+        for kind in get_args(plugins.Kind)
+        for name in sorted(plugins.names(kind))
+        for reason in [_why_not(kind, name)]
+    ]
+    if as_json:
+        lists = {
+            "basler": [dataclasses.asdict(camera) for camera in found],
+            "v4l2": [dataclasses.asdict(video) for video in videos],
+            "plugins": usable,
+            "problems": problems,
+        }
+        typer.echo(json.dumps(lists, indent=2))
     else:
-        table = Table("model", "serial", "user name", "address", title="Basler cameras", title_justify="left", box=None)
-        for camera in found:
-            table.add_row(camera.model, camera.serial, camera.user_name, camera.ip or camera.vendor_class)
+        _print(found, videos, usable, problems)
+
+
+def _print(
+    found: list[basler.CameraInfo], videos: list[VideoDevice], usable: list[dict[str, Any]], problems: list[str]
+) -> None:
+    console = Console(highlight=False)
+    for problem in problems:
+        console.print(f"[yellow]{escape(problem)}[/]")
+    if not problems:
+        table = _table("Basler cameras", "model", "serial", "user name", "address", "interface", "state")
+        for one in found:
+            table.add_row(
+                one.model, one.serial, one.user_name, one.ip or one.vendor_class, one.interface, _state(one.accessible)
+            )
         console.print(table if found else "Basler cameras: none seen")
-    usable = Table("kind", "type", "usable", title="\nPlugins", title_justify="left", box=None)
-    kinds: tuple[plugins.Kind, ...] = ("camera", "backend", "decoder", "plc", "publisher")
-    for kind in kinds:
-        for name in sorted(plugins.names(kind)):
-            usable.add_row(kind, name, _why_not(kind, name) or "[green]yes[/]")
-    console.print(usable)
-    typer.echo()
+    table = _table("Video cameras (V4L2)", "device", "name", "state")
+    for video in videos:
+        table.add_row(
+            video.path, escape(video.name), "free to open" if video.accessible else "[yellow]not permitted[/]"
+        )
+    console.print("", table if videos else "Video cameras (V4L2): none seen", sep="\n")
+    table = _table("Plugins", "kind", "type", "usable")
+    for plugin in usable:
+        reason = f"[yellow]no: {escape(plugin['reason'])}[/]"
+        table.add_row(plugin["kind"], plugin["type"], "[green]yes[/]" if plugin["usable"] else reason)
+    console.print("", table, sep="\n")
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", box=None)
+
+
+def _state(accessible: bool | None) -> str:
+    return {True: "free", False: "[yellow]held, or not reachable[/]", None: "not known"}[accessible]
 
 
 def _why_not(kind: plugins.Kind, name: str) -> str:
@@ -47,6 +97,5 @@ def _why_not(kind: plugins.Kind, name: str) -> str:
             importlib.import_module(_SDKS[name][0])
     except ImportError as exc:
         extra = _SDKS.get(name, ("", ""))[1]
-        remedy = f"; pip install 'edge-inspector\\[{extra}]'" if extra else ""
-        return f"[yellow]no: {exc}{remedy}[/]"
+        return f"{exc}; pip install 'edge-inspector[{extra}]'" if extra else str(exc)
     return ""

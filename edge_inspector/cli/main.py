@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from edge_inspector import __version__
-from edge_inspector.cli import bench, check, demo, devices, evaluate, plc_sim, run, schema
+from edge_inspector.cli import (
+    bench,
+    calibrate,
+    camera,
+    check,
+    demo,
+    devices,
+    doctor,
+    evaluate,
+    grab,
+    plc_sim,
+    run,
+    schema,
+)
 
 app = typer.Typer(
     name="edge-inspector",
@@ -39,6 +52,10 @@ app.command("run")(run.run)
 app.command("check")(check.check)
 app.command("schema")(schema.schema)
 app.command("devices")(devices.devices)
+app.command("doctor")(doctor.doctor)
+app.command("grab")(grab.grab)
+app.add_typer(camera.camera, name="camera")
+app.add_typer(calibrate.calibrate, name="calibrate")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("plc-sim")(plc_sim.plc_sim)

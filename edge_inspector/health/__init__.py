@@ -1,1 +1,1 @@
-"""Clock and progress: what heartbeat and watchdog are built on."""
+"""Clock and progress, on which heartbeat and watchdog stand, and what `doctor` looks at on this machine."""

@@ -52,7 +52,7 @@ def test_a_shell_gets_the_commands_that_begin_so() -> None:
     said = invoke(
         _EDGE_INSPECTOR_COMPLETE="complete_bash", COMP_WORDS="edge-inspector d", COMP_CWORD="1"
     )  # what bash sets when the user presses Tab
-    assert said.split() == ["demo", "devices"]
+    assert said.split() == ["demo", "devices", "doctor"]
 
 
 @pytest.mark.parametrize(
