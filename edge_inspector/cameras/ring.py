@@ -35,7 +35,8 @@ class FrameRing:
     ) -> tuple[Pixels, Lease] | None:
         """A read-only, contiguous copy of `view` and the lease on it; None when every slot is held.
 
-        `view` is plain bytes, or an array of that shape and dtype with any strides. ValueError when it does not fit.
+        numpy copies without the GIL, padded rows too: other threads run on meanwhile. `view` is plain bytes, or an
+        array of that shape and dtype with any strides. ValueError when it does not fit.
         """
         source = _as_array(view, shape, np.dtype(dtype))
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -102,3 +103,27 @@ def test_leases_released_on_many_threads_leave_every_slot_free() -> None:
         for thread in threads:
             thread.join()
         assert ring.free_slots == 3
+
+
+def test_other_python_threads_run_while_a_frame_is_copied() -> None:
+    """A copy that held the GIL would stop the counting thread dead, which gives way itself at every count."""
+    counted, stop = [0], threading.Event()
+
+    def count() -> None:
+        while not stop.is_set():
+            counted[0] += 1
+            time.sleep(0)
+
+    frame, ring = np.zeros((8192, 4096), np.uint8), FrameRing(1)
+    ran = 0
+    counting = threading.Thread(target=count)
+    counting.start()
+    for _ in range(50):
+        before = counted[0]
+        held = ring.copy_in(frame, frame.shape, frame.dtype)
+        ran += counted[0] > before
+        assert held is not None
+        held[1].release()
+    stop.set()
+    counting.join()
+    assert ran > 25
