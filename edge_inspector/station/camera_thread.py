@@ -174,7 +174,7 @@ class CameraThread:
         try:
             while not self._stopping.is_set():
                 self._turn(camera)
-                self._check.trust()
+                self._check.trust(self.name)
                 if self._reopen:
                     raise CameraError(self._reopen)
         except CameraError as exc:
@@ -223,7 +223,6 @@ class CameraThread:
                 frame = camera.grab(timeout_s)
         except FrameError as exc:
             self._post(ViewFailed(picture, shot.seq, Reason.BAD_FRAME, str(exc)))
-            self._check.damaged(exc)
             return
         except CameraError as exc:
             self._post(ViewFailed(picture, shot.seq, Reason.CAMERA, str(exc)))
@@ -245,7 +244,6 @@ class CameraThread:
                 picture, now = self._next_picture(), self._clock.monotonic_ns()
                 self._post(Exposed(picture, None, wanted[0], now, exc.frame_id, exc.line_edges))
                 self._post(ViewFailed(picture, None, Reason.BAD_FRAME, str(exc)))
-            self._check.damaged(exc)
             return
         if frame is None:
             return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -400,3 +401,15 @@ def test_pylon_is_not_imported_before_a_camera_is_opened() -> None:
         "BaslerCamera('top', Config(type='basler')); sys.exit('pypylon' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_buffer_after_buffer_that_fails_is_a_lost_camera(folder: Path) -> None:
+    for i in range(6):
+        (folder / f"x{i}.png").write_text("no picture")
+    for picture in ("0.png", "1.png", "2.png"):
+        (folder / picture).unlink()
+    (folder / "0.png").write_bytes(cv2.imencode(".png", np.zeros((48, 61), np.uint8))[1].tobytes())
+    with camera(folder) as opened:
+        assert [frame_id_or_failed(opened) for _ in range(5)] == [0, *["failed"] * 4]
+        with pytest.raises(CameraError, match="5 pictures in a row have failed, the last: "):
+            shoot(opened)

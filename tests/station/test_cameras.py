@@ -84,7 +84,7 @@ async def test_a_frozen_camera_gives_no_verdict_and_is_opened_again_after_some_p
             result = await part(link, seq)
             assert result.reason is Reason.BAD_FRAME
             assert "pixel for pixel the one before" in result.reason_text
-        await link.until(StationStatus, lambda s: "5 pictures in a row are damaged" in s.error_text)
+        await link.until(StationStatus, lambda s: "5 pictures in a row are the same" in s.error_text)
         camera.gray = 255
         assert (await part(link, 7)).evaluation is Evaluation.NOT_OK
     assert camera.opened == 2

@@ -27,6 +27,8 @@ LOST_CHECK_MS = 100
 """pylon does not wake a waiting RetrieveResult when the camera is unplugged: it is asked this often."""
 READY_TIMEOUT_MS = 1000
 """How long a camera may need, beyond its exposure, to be ready for the next software trigger."""
+FAILED_IN_A_ROW = 5
+"""After so many failed buffers the camera counts as lost: opening it anew renegotiates packet size and bandwidth."""
 STATISTICS_EVERY_NS = 1_000_000_000
 """How often the stream grabber is asked for its counts."""
 
@@ -53,6 +55,7 @@ class BaslerCamera:
         self._ids = BlockIds()
         self._stream = StreamCounts()
         self._owed = 0
+        self._failed_in_a_row = 0
         self._heard_ns = 0
         self._statistics_ns = 0
 
@@ -186,7 +189,12 @@ class BaslerCamera:
                 raise FrameError("nobody can tell which picture this is")
         except FrameError as exc:
             self._count(failed_buffers=1)
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= FAILED_IN_A_ROW:
+                text = f"camera {self.name}: {self._failed_in_a_row} pictures in a row have failed, the last: {exc}"
+                raise CameraError(text) from exc
             raise FrameError(f"{where}: {exc}", number, edges) from exc
+        self._failed_in_a_row = 0
         held = self._ring.copy_in(pixels, pixels.shape, pixels.dtype)
         if held is None:
             self._count(dropped_no_slot=1)

@@ -11,7 +11,10 @@ from edge_inspector.errors import CameraError
 
 
 def sdk(emulated: int = 0) -> tuple[Any, Any]:
-    """pylon and genicam, imported now; pylon reads PYLON_CAMEMU each time it lists the cameras."""
+    """pylon and genicam, imported now; pylon reads PYLON_CAMEMU each time it lists the cameras.
+
+    Seen with pylon 26: it installs a handler for SIGALRM and runs its timers on it. Nobody else in the process may.
+    """
     if emulated:
         os.environ.setdefault("PYLON_CAMEMU", str(emulated))
     try:
