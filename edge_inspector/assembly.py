@@ -107,11 +107,16 @@ def _calibrations(
     problems: list[Problem] = []
     calibrations: dict[str, Calibration | None] = {}
     for name, camera in cameras.items():
+        key, value = dotted(["cameras", name, "calibration"]), repr(str(camera.calibration))
         try:
-            calibrations[name] = None if camera.calibration is None else load_calibration(camera.calibration)
+            calibrations[name] = made = None if camera.calibration is None else load_calibration(camera.calibration)
         except ConfigError as exc:
-            key, value = dotted(["cameras", name, "calibration"]), repr(str(camera.calibration))
             problems += [Problem(path, key, value, line) for line in str(exc).splitlines()]
+            continue
+        serial = getattr(camera, "serial", None)
+        if made is not None and made.serial and serial and made.serial != serial:
+            expected = f"was made for the camera of serial {made.serial}, and this one is {serial}; calibrate this one"
+            problems.append(Problem(path, key, value, expected))
     return calibrations, problems
 
 

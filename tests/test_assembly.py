@@ -45,6 +45,7 @@ LENS = """\
 ---
 image_width: 100
 image_height: 80
+serial: "111"
 camera_matrix: {rows: 3, cols: 3, data: [90.0, 0, 50.0, 0, 90.0, 40.0, 0, 0, 1]}
 distortion_model: plumb_bob
 distortion_coefficients: {rows: 1, cols: 4, data: [0.1, 0.0, 0.0, 0.0]}
@@ -167,6 +168,7 @@ def test_two_starts_have_two_boot_ids(folder: Path) -> None:
         pytest.param("lens.yaml", "[0.1, 0.0, 0.0, 0.0]", "[0.1, 0.0]", "cameras.top.calibration", "lens.yaml'", "distortion_coefficients", id="two coefficients of distortion"),
         pytest.param("lens.yaml", "image_width: 100\n", "", "cameras.top.calibration", "lens.yaml'", "image_width", id="a calibration without a width"),
         pytest.param("lens.yaml", "[90.0, 0, 50.0", "[" * 5000, "cameras.top.calibration", "lens.yaml'", "nested", id="a calibration of brackets"),
+        pytest.param("station.toml", 'type = "folder"\npath = "pictures"\ncalibration', 'type = "basler"\nserial = "222"\ncalibration', "cameras.top.calibration", "lens.yaml'", "was made for the camera of serial 111, and this one is 222", id="a calibration of another camera"),
         pytest.param("station.toml", '"secret"', '"secrets"', "publishers.plant.password_file", "secrets'", "is not a file", id="a password file that is not there"),
         pytest.param("station.toml", '"ca.pem"', '"tiny"', "publishers.plant.tls.ca_file", "tiny'", "is not a file", id="a folder in place of a certificate"),
         pytest.param("station.toml", '"/run/cell1"', f'"/{"x" * 95}"', "station.runtime_dir", f"'/{'x' * 95}'", "has 109 bytes, expected at most 107", id="a runtime folder too deep for a socket"),
@@ -270,7 +272,7 @@ def test_the_example_station_is_right_where_neither_pylon_nor_onnxruntime_is_loa
 
 
 def test_the_example_station_can_be_copied_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("station.toml", "calibration-top.toml"):
+    for name in ("station.toml", "calibration-top.yaml"):
         shutil.copy(EXAMPLES / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert assembly.check(Path("station.toml")).station.recipe == "board-a"

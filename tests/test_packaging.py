@@ -42,7 +42,7 @@ def metadata(wheel):
 
 
 def test_the_wheel_carries_the_demo_bundle_and_the_typing_mark(wheel):
-    wanted = {"bundles/pcb-demo/model.onnx", "bundles/pcb-demo/model.toml", "py.typed"}
+    wanted = {"bundles/pcb-demo/model.onnx", "bundles/pcb-demo/model.toml", "calibration/report.html.j2", "py.typed"}
     assert {f"edge_inspector/{name}" for name in wanted} - set(wheel.namelist()) == set()
 
 

@@ -19,11 +19,13 @@ from edge_inspector.bench.bare import Bare, backend_run, session_run
 from edge_inspector.bench.link import Part, TimingLink
 from edge_inspector.bench.report import BenchReport, Round, machine, spread
 from edge_inspector.bench.source import FrameSource, Gray, filmed, known_format, lens
+from edge_inspector.calibration.file import calibration_text
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Calibration, Evaluation
 from edge_inspector.errors import InferenceError
+from edge_inspector.settings import PictureGate
 from edge_inspector.station import daemon
-from edge_inspector.station.parts import Parts
+from edge_inspector.station.parts import CameraPlan, Parts
 
 WARM_UP = 10
 """Parts and calls before the first block; they are not counted."""
@@ -47,7 +49,7 @@ type = "opcua_server"
 [cameras.bench]                 # only its calibration is used: the bench puts a source of frames in its place
 type = "folder"
 path = "."
-calibration = "lens.toml"
+calibration = "lens.yaml"
 
 [recipes.bench]
 number = 1
@@ -97,7 +99,8 @@ def run_bench(options: BenchOptions, pictures: Sequence[Gray]) -> BenchReport:
             call = backend_run(parts.backend, recipe.model_file, plan)
         batches = [pipeline.prepare(source.grab(0.0), plan) for _ in pictures]
         link = TimingLink(parts.clock)
-        parts = replace(parts, cameras={CAMERA: source}, links=[link])
+        gate = PictureGate(identical=len(pictures) > 1, min_brightness=0, max_saturated=1)  # works, and refuses none
+        parts = replace(parts, cameras={CAMERA: CameraPlan(lambda: source, gate)}, links=[link])
         before = machine()
         uvloop = importlib.util.find_spec("uvloop") is not None  # as `edge-inspector run`
         rounds = anyio.run(
@@ -141,14 +144,7 @@ def _station_file(folder: Path, options: BenchOptions, calibration: Calibration)
     )
     path = folder / "station.toml"
     path.write_text(text, encoding="utf-8")
-    height, width = calibration.image_hw
-    values = zip(("fx", "fy", "cx", "cy"), calibration.matrix, strict=True)
-    (folder / "lens.toml").write_text(
-        f"schema = 1\nwidth_px = {width}\nheight_px = {height}\n"
-        + "".join(f"{name} = {value}\n" for name, value in values)
-        + f"distortion = {list(calibration.distortion)}\n",
-        encoding="utf-8",
-    )
+    (folder / "lens.yaml").write_text(calibration_text(calibration), encoding="utf-8")
     return path
 
 

@@ -1,1 +1,1 @@
-"""Camera calibration: files now, boards and solving next."""
+"""Camera calibration: boards and where they are seen, solving, the inspection plane, the file and the report."""

@@ -11,15 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_inspector.datatypes import Floats, Roi
+from edge_inspector.datatypes import Calibration, Floats, Roi
 from edge_inspector.demo.boards import CLASSES, write_pictures
 from edge_inspector.errors import ConfigError
 
 FRAME_HW = (800, 960)
 BENCH_GRAY = 96
 # A 6 mm lens on a 1/1.8" sensor has about this much barrel distortion.
-FX, FY, CX, CY = 900.0, 900.0, 483.2, 397.6
-DISTORTION = (-0.18, 0.05, 0.0006, -0.0004, 0.0)
+LENS = Calibration(FRAME_HW, (900.0, 900.0, 483.2, 397.6), (-0.18, 0.05, 0.0006, -0.0004, 0.0))
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
@@ -122,21 +121,11 @@ def film(pictures: Sequence[DemoPicture], folder: Path) -> tuple[list[Filmed], R
     return filmed, roi
 
 
-def calibration_toml() -> str:
-    """The calibration file of the demo's lens."""
-    return (
-        "schema = 1\n"
-        f"width_px = {FRAME_HW[1]}\nheight_px = {FRAME_HW[0]}\n"
-        f"fx = {FX}\nfy = {FY}\ncx = {CX}\ncy = {CY}\n"
-        f"distortion = [{', '.join(map(str, DISTORTION))}]\n"
-        'note = "the lens that the demo films through"\n'
-    )
-
-
 def _bend() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """For each distorted pixel, the undistorted one that it shows: the inverse of what the station does."""
-    matrix = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1]])
+    fx, fy, cx, cy = LENS.matrix
+    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     ys, xs = np.mgrid[0 : FRAME_HW[0], 0 : FRAME_HW[1]].astype(np.float32)
     grid = np.stack([xs.ravel(), ys.ravel()], axis=1)[:, None, :]
-    straight = cv2.undistortPoints(grid, matrix, np.array(DISTORTION), P=matrix).reshape(*FRAME_HW, 2)
+    straight = cv2.undistortPoints(grid, matrix, np.array(LENS.distortion), P=matrix).reshape(*FRAME_HW, 2)
     return np.ascontiguousarray(straight[..., 0], np.float32), np.ascontiguousarray(straight[..., 1], np.float32)

@@ -17,8 +17,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from edge_inspector.calibration.file import calibration_text
 from edge_inspector.demo import broker
-from edge_inspector.demo.filming import DemoPicture, Filmed, calibration_toml, film, from_coco, generated
+from edge_inspector.demo.filming import LENS, DemoPicture, Filmed, film, from_coco, generated
 from edge_inspector.demo.live import ControlListener, live_view
 from edge_inspector.demo.plc_log import read_plc_log
 from edge_inspector.demo.report import DemoReport, make_report
@@ -107,7 +108,7 @@ class _Demo:
         options, folder = self._options, self._folder
         pictures = self._pictures()
         filmed, roi = film(pictures, folder / "frames")
-        (folder / "lens.toml").write_text(calibration_toml())
+        (folder / "lens.yaml").write_text(calibration_text(LENS))
         frames = [folder / "frames"] * options.cameras
         text = station_toml(frames, roi, options.bundle, options.deadline_ms, self._opcua_port, self._mqtt_port)
         (folder / "station.toml").write_text(text)

@@ -43,7 +43,9 @@ CAMERA = """\
 type = "basler"
 serial = "0815-{index:04d}"
 emulate_folder = '{folder}'
-calibration = "lens.toml"
+calibration = "lens.yaml"
+features = {{ PixelFormat = "Mono8" }}
+gate = {{ identical = false }}  # files may repeat; a camera's noise never does
 
 """
 

@@ -17,7 +17,7 @@ LINE = re.compile(r"(?P<file>.+?\.toml): (?P<key>[^ ]+)( = (?P<value>.+?))?: (?P
 
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
-    for name in ("station.toml", "calibration-top.toml"):
+    for name in ("station.toml", "calibration-top.yaml"):
         shutil.copy(EXAMPLES / name, tmp_path)
     return tmp_path / "station.toml"
 
@@ -45,7 +45,7 @@ def test_each_problem_is_one_line_of_file_key_value_and_what_was_expected(exampl
         ('level = "info"', 'level = "all"'),
         ("port = 4840", "port = 0"),
         ("short = 0.4", "shrot = 0.4"),
-        ("calibration-top.toml", "calibration.toml"),
+        ("calibration-top.yaml", "calibration.toml"),
     )
     done = CliRunner().invoke(app, ["check", str(example)])
     assert (done.exit_code, done.stdout) == (2, "")

@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_inspector.calibration.file import load_calibration
 from edge_inspector.datatypes import InputSpec, PreparePlan
 from edge_inspector.demo.boards import draw_board
-from edge_inspector.demo.filming import FRAME_HW, DemoPicture, calibration_toml, film, from_coco, generated
+from edge_inspector.demo.filming import FRAME_HW, LENS, DemoPicture, film, from_coco, generated
 from edge_inspector.errors import ConfigError
 from edge_inspector.stages.prepare import prepare
 
@@ -23,13 +22,10 @@ def test_the_station_sees_the_board_as_it_was_drawn(tmp_path: Path) -> None:
     board = cv2.GaussianBlur(draw_board(np.random.default_rng(3), 640, 4).picture, (0, 0), 2)
     cv2.imwrite(str(tmp_path / "board.png"), board)
     filmed, roi = film([DemoPicture(tmp_path / "board.png", NONE, NO_CLASS)], tmp_path / "frames")
-    (tmp_path / "lens.toml").write_text(calibration_toml())
     frame = cv2.imread(str(filmed[0].frame), cv2.IMREAD_GRAYSCALE)
     assert frame is not None
     assert frame.shape == FRAME_HW
-    plan = PreparePlan(
-        InputSpec(640, 640, "gray", 1.0, (0.0,), (1.0,), 0), roi, load_calibration(tmp_path / "lens.toml")
-    )
+    plan = PreparePlan(InputSpec(640, 640, "gray", 1.0, (0.0,), (1.0,), 0), roi, LENS)
     seen = prepare(frame, "Mono8", plan).pixels[0, 0]
     straight = np.abs(seen - board.astype(np.float32))
     bent = np.abs(frame[roi.y : roi.y + 640, roi.x : roi.x + 640].astype(np.float32) - board)

@@ -21,7 +21,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edge_inspector
-from edge_inspector.datatypes import Evaluation, Reason
+from edge_inspector.calibration.file import calibration_text
+from edge_inspector.datatypes import Calibration, Evaluation, Reason
 
 pytestmark = pytest.mark.system
 WAIT_S = 60.0  # a busy machine may need long to start; nothing waits for the whole of it
@@ -70,7 +71,7 @@ mean = [0.0]
 std = [1.0]
 pad_value = 0
 """
-LENS = "schema = 1\nwidth_px = 64\nheight_px = 48\nfx = 60.0\nfy = 60.0\ncx = 32.0\ncy = 24.0\ndistortion = [0.0, 0.0, 0.0, 0.0]\n"  # noqa: E501
+LENS = calibration_text(Calibration((48, 64), (60.0, 60.0, 32.0, 24.0), (0.0, 0.0, 0.0, 0.0)))
 
 
 def onnx_bytes(channels: int = 1, classes: int = 1, nodes: Sequence[Any] = (), score: str = "mean") -> bytes:
@@ -103,7 +104,7 @@ def station(folder: Path, model: bytes, camera: str = "", roi: str = "") -> Path
     (folder / "pictures").mkdir()
     (folder / "tiny" / "model.onnx").write_bytes(model)
     (folder / "tiny" / "model.toml").write_text(MODEL.format(sha256=hashlib.sha256(model).hexdigest()))
-    (folder / "lens.toml").write_text(LENS)
+    (folder / "lens.yaml").write_text(LENS)
     path = folder / "station.toml"
     path.write_text(STATION.format(camera=camera, roi=roi))
     return path
@@ -192,7 +193,7 @@ def test_each_odd_picture_is_judged_or_undefined_with_its_name_and_the_station_g
     ("camera", "roi", "said"),
     [
         pytest.param("", ", roi = { x = 32, y = 0, width = 32, height = 48 }", "does not lie in the 40x48", id="roi"),
-        pytest.param('calibration = "lens.toml"', "", "the picture is 40x48, its calibration", id="calibration"),
+        pytest.param('calibration = "lens.yaml"', "", "the picture is 40x48, its calibration", id="calibration"),
     ],
 )
 def test_a_picture_of_another_size_is_undefined_and_the_next_right_one_is_judged(

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_inspector.calibration.file import calibration_text
 from edge_inspector.datatypes import Evaluation, Reason
 from edge_inspector.demo.broker import wait_until_listening
-from edge_inspector.demo.filming import calibration_toml, film, generated
+from edge_inspector.demo.filming import LENS, film, generated
 from edge_inspector.demo.plc_log import PlcBook, read_plc_log
 from edge_inspector.demo.station_file import station_toml
 from edge_inspector.demo.subscriber import Subscriber
@@ -45,7 +46,7 @@ class Plant:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.opcua_port, self.mqtt_port = free_port(), free_port()
         _, roi = film(generated(folder / "boards", 10, 1), folder / "frames")
-        (folder / "lens.toml").write_text(calibration_toml())
+        (folder / "lens.yaml").write_text(calibration_text(LENS))
         frames = [folder / "frames"] * cameras
         text = station_toml(frames, roi, "pcb-demo", DEADLINE_MS, self.opcua_port, self.mqtt_port)
         (folder / "station.toml").write_text(text)
