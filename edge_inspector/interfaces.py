@@ -70,7 +70,10 @@ class Camera(_Opened, Protocol):
         ...
 
     def grab(self, timeout_s: float) -> Frame | None:
-        """The next frame; None when none came in time. FrameError: this picture is damaged. CameraError: lost."""
+        """The next frame; None when none came in time. FrameError: this picture is damaged. CameraError: lost.
+
+        With timeout_s = 0 and nothing triggered it only looks whether the device is there.
+        """
         ...
 
 

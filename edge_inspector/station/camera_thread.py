@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -188,7 +188,9 @@ class CameraThread:
         try:
             order = self._orders.get(timeout=_WAIT_S) if triggered else self._orders.get_nowait()
         except queue.Empty:
-            if not triggered:
+            if triggered:
+                self._look_after(camera)
+            else:
                 self._watch(camera)
             return
         if isinstance(order, Setting):
@@ -200,6 +202,13 @@ class CameraThread:
             self._drop(order, Reason.DEADLINE, f"camera {self.name} was busy until after the deadline")
         else:
             self._expose(camera, order)
+
+    def _look_after(self, camera: Camera) -> None:
+        """An idle camera that is unplugged is missed now, not with the next part; a picture that comes is nobody's."""
+        with self._bounded("being idle", PATIENCE_S), suppress(FrameError):
+            frame = camera.grab(0.0)
+            if frame is not None:
+                frame.release()
 
     def _apply(self, camera: Camera, setting: Setting) -> None:
         """What the camera refuses is the recipe's fault: the camera stays as it is."""

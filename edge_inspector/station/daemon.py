@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
@@ -134,8 +135,10 @@ def _start(name: str, work: Callable[[], None], line: Line) -> threading.Thread:
 
 
 def _join(threads: list[threading.Thread]) -> None:
+    """Wait for all of them together: threads whose driver hangs must not hold up the end one by one."""
+    end = time.monotonic() + _JOIN_S
     for thread in threads:
-        thread.join(_JOIN_S)
+        thread.join(max(0.0, end - time.monotonic()))
         if thread.is_alive():
             log.error("thread_does_not_end", thread=thread.name)
 

@@ -69,6 +69,8 @@ from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.stalls import StallWatch
 
 log = structlog.get_logger()
+HELD_NS = 5_000_000_000
+"""A GigE camera stays with a process that was killed for its heartbeat time-out, 3 s unless changed."""
 
 
 @dataclass
@@ -108,6 +110,8 @@ class Line:
         self._parts_of: dict[Picture, int] = {}
         self._settled: dict[int, Inspection] = {}
         self._exposing: dict[str, int] = {}
+        self._alarmed: set[str] = set()
+        self._begun_ns = parts.clock.monotonic_ns()
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
 
@@ -469,6 +473,7 @@ class Line:
         condition = self.condition
         if isinstance(event, CameraUp):
             condition.down.pop(event.camera, None)
+            self._alarmed.discard(event.camera)
             condition.openings[event.camera] = event.opening
             self.cameras.came_up(event.camera)
             self.announcements.reopened(event.camera, self.parts.clock.monotonic_ns())
@@ -479,13 +484,11 @@ class Line:
             if event.error:
                 self.booking.event("alarm", "features_refused", f"recipe {event.setting.recipe}: {event.error}")
         elif isinstance(event, CameraDown):
-            known = condition.down.get(event.camera) == event.text
             condition.down[event.camera] = event.text
             self._exposing.pop(event.camera, None)
             for seq in list(self.open):
                 await self._advance(seq, lambda i, now: i.on_camera_lost(event.camera, now))
-            if not known:
-                self.booking.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
+            self._alarm_of(event)
         elif isinstance(event, ModelsReady):
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
@@ -496,6 +499,14 @@ class Line:
             condition.publishers_down.discard(event.destination)
         else:
             condition.publishers_down.add(event.destination)
+
+    def _alarm_of(self, event: CameraDown) -> None:
+        """Once for each absence. At the start the process that was killed may still hold the camera: wait for that."""
+        never_up = event.camera not in self.condition.openings
+        young = self.parts.clock.monotonic_ns() - self._begun_ns < HELD_NS
+        if event.camera not in self._alarmed and not (never_up and young):
+            self._alarmed.add(event.camera)
+            self.booking.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
 
     def _occupied(self) -> bool:
         """Whether the next part must wait for a picture that is still being taken, or for room."""

@@ -16,12 +16,16 @@ class PictureCheck:
 
     def __init__(self, gate: PictureGate) -> None:
         self._gate = gate
+        self._newest: int | None = None
         self._fingerprint: int | None = None
         self._frozen = 0
 
     def check(self, frame: Frame) -> None:
-        """FrameError when the picture is empty, frozen, black, saturated or out of focus."""
+        """FrameError when the picture is an old one, empty, frozen, black, saturated or out of focus."""
         what = f"camera {frame.camera}, picture {frame.frame_id}"
+        if self._newest is not None and frame.frame_id <= self._newest:
+            raise FrameError(f"{what}: came after picture {self._newest}, so it is not of this part")
+        self._newest = frame.frame_id
         fault = quality.fault(frame.pixels, frame.pixel_format, self._gate)
         if fault:
             raise FrameError(f"{what}: {fault}")

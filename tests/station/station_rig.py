@@ -75,6 +75,7 @@ class FakeCamera:
         self.hang = threading.Event()
         self.stuck = threading.Event()
         self.opened = 0
+        self.step = 1
         self.features: list[Mapping[str, FeatureValue]] = []
         self.refuses = ""
         self._frames: queue.Queue[Pushed] = queue.Queue()
@@ -103,10 +104,12 @@ class FakeCamera:
         self._frames.put(Pushed(gray, step, edges, damaged))
 
     def trigger(self) -> None:
-        self._frames.put(Pushed(self.gray))
+        self._frames.put(Pushed(self.gray, self.step))
 
     def grab(self, timeout_s: float) -> Frame | None:
         end = time.monotonic() + timeout_s
+        if self.lost.is_set():
+            raise CameraError(f"camera {self.name}: unplugged")
         while time.monotonic() < end or self.stuck.is_set():
             if self.lost.is_set():
                 raise CameraError(f"camera {self.name}: unplugged")

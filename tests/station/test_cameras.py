@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -135,8 +137,6 @@ async def test_a_recipes_features_are_applied_before_its_first_part_and_again_af
         await link.status(lambda s: s.recipe == "long" and s.ready)
         assert camera.features == [{"ExposureTime": 100.0}, {"ExposureTime": 900.0, "Gain": 3.0}]
         camera.lost.set()
-        link.trigger(2)
-        await link.result(2)
         await link.status(lambda s: not s.ready)
         camera.lost.clear()
         await link.ready()
@@ -159,6 +159,47 @@ async def test_a_recipe_whose_features_are_refused_keeps_the_station_not_ready_u
         assert (await part(link, 2)).evaluation is Evaluation.OK
 
 
+async def test_an_old_picture_is_never_this_parts(rig: Rig) -> None:
+    """A driver that gives a picture again that it has given before: the part before was black, this one would be OK."""
+    rig.recipe("r")
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        assert (await part(link, 1)).evaluation is Evaluation.OK
+        camera.step = 0
+        result = await part(link, 2)
+        assert (result.evaluation, result.reason) == (Evaluation.UNDEFINED, Reason.BAD_FRAME)
+        assert "picture 1: came after picture 1, so it is not of this part" in result.reason_text
+        camera.step = 1
+        assert (await part(link, 3)).evaluation is Evaluation.OK
+
+
+async def test_a_camera_that_is_unplugged_between_parts_is_missed_at_once(rig: Rig) -> None:
+    rig.recipe("r")
+    async with rig.running() as link:
+        await link.ready()
+        rig.cameras["a"].lost.set()
+        status = await link.status(lambda s: not s.ready)
+        assert "camera a: unplugged" in status.error_text
+        rig.cameras["a"].lost.clear()
+        assert (await part(link, 1)).evaluation is Evaluation.OK
+
+
+async def test_a_camera_that_is_held_at_the_start_is_an_alarm_only_after_its_heartbeat_time_out(rig: Rig) -> None:
+    rig.recipe("r", cameras=("a", "b"))
+    rig.cameras["a"].lost.set()
+    async with rig.running() as link:
+        await link.until(StationStatus, lambda s: "camera a: not there" in s.error_text)
+        rig.cameras["a"].lost.clear()
+        await link.ready()
+        rig.cameras["b"].lost.set()
+        await link.status(lambda s: not s.ready)
+        rig.cameras["b"].lost.clear()
+        await link.ready()
+    with closing(sqlite3.connect(rig.ledger)) as ledger:
+        alarms = ledger.execute("SELECT text FROM events WHERE code = 'camera_lost'").fetchall()
+    assert alarms == [("b: camera b: unplugged",)]
+
+
 async def test_what_every_camera_has_done_is_counted_over_all_its_openings(rig: Rig) -> None:
     rig.recipe("r")
     camera = rig.cameras["a"]
@@ -169,10 +210,9 @@ async def test_what_every_camera_has_done_is_counted_over_all_its_openings(rig: 
         tasks.start_soon(daemon.run, parts, control)
         await part(link, 1)
         camera.lost.set()
-        link.trigger(2)
-        await link.result(2)
+        await link.status(lambda s: not s.ready)
         camera.lost.clear()
-        await part(link, 3)
+        await part(link, 2)
         counted = control.counters()
         control.stop()
     assert (counted["camera_a_frames"], counted["camera_a_opened"], counted["camera_a_lost"]) == (2, 2, 1)

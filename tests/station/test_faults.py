@@ -334,7 +334,6 @@ async def test_nothing_is_kept_of_parts_that_are_done(rig: Rig) -> None:
 
 async def test_a_camera_that_stays_away_is_one_alarm_and_not_one_a_try(rig: Rig) -> None:
     rig.recipe("r")
-    rig.cameras["a"].lost.set()
     line_events: list[Event] = []
 
     class Listening(SilentPublisher):
@@ -347,6 +346,8 @@ async def test_a_camera_that_stays_away_is_one_alarm_and_not_one_a_try(rig: Rig)
     async with anyio.create_task_group() as tasks:
         control = Control(socket_of(rig))
         tasks.start_soon(daemon.run, parts, control)
+        await rig.link.ready()
+        rig.cameras["a"].lost.set()
         await anyio.sleep(2)  # tries after 0, 0.5 and 1.5 s
         control.stop()
     assert [e.code for e in line_events] == ["camera_lost"]

@@ -18,7 +18,7 @@ from edge_inspector.cameras.opencv import Config, OpenCvCamera
 from edge_inspector.datatypes import Frame
 from edge_inspector.errors import CameraError
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.heavy]
 PYTHON = "/usr/bin/python3"
 """Debian's own: GStreamer's bindings are a package of the system."""
 PATIENT_S = 20.0

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, Literal
 
+import anyio
 from asyncua import Server, ua
 from asyncua.common.callback import CallbackType
 from asyncua.crypto.permission_rules import User, UserRole
@@ -26,6 +27,7 @@ from edge_inspector.settings import PlcConfig
 
 NAMESPACE = "urn:edge-inspector:station"
 _SESSION_TIMEOUT_MS = 30_000
+_STOP_S = 3.0
 _NO_TIME = datetime(1601, 1, 1, tzinfo=timezone.utc)  # OPC UA's own "no time yet"
 
 
@@ -105,7 +107,9 @@ class OpcUaServerLink:
     ) -> None:
         if self._server is not None:
             server, self._server = self._server, None
-            await server.stop()
+            # a client that comes back while the server closes keeps asyncua waiting for ever
+            with anyio.move_on_after(_STOP_S, shield=True):
+                await server.stop()
 
     async def receive(self) -> PlcRequest:
         return await self._requests.get()
