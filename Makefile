@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?= --parts 60 --rate 5
-SUITE ?= container
+SUITE ?=
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
@@ -13,7 +13,7 @@ LOCK_ARGS ?=
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
 	@echo "make test      check, then all tests but the heavy ones        (PYTEST_ARGS=...)"
-	@echo "make test-all  make test, then the heavy suites                (SUITE=\"$(SUITE)\")"
+	@echo "make test-all  make test, then the heavy suites                (SUITE=soak: only that one)"
 	@echo "make check     format, lint, types, import layers"
 	@echo "make format    let ruff format and mend what it can"
 	@echo "make docs      write the generated pages of docs/reference anew"
@@ -32,7 +32,7 @@ check: venv
 test: check test-main test-installed
 
 test-main: venv
-	tools/system_packages.sh mosquitto
+	tools/system_packages.sh mosquitto cc pdftoppm
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-installed: venv

@@ -16,7 +16,12 @@ for name in "$@"; do
       "$name" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python$version-venv"
       ;;
     *)
-      PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null || missing="$missing $name"
+      case "$name" in
+        cc) package="gcc libc6-dev" ;;
+        pdftoppm) package=poppler-utils ;;
+        *) package=$name ;;
+      esac
+      PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null || missing="$missing $package"
       ;;
   esac
 done

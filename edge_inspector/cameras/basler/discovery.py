@@ -85,12 +85,16 @@ def chosen(name: str, config: Config, devices: Sequence[Any]) -> Any:
     means = ", ".join(f"{key} = {value}" for key, value in wanted.items()) or "no serial, user_name, model or ip"
     if config.emulate_folder:
         means += ", emulated"
-    elif any(one.vendor_class == EMULATOR for one in infos):
-        means += " (an emulated camera is taken only with emulate_folder)"
+    hint = "; an emulated camera is taken only with emulate_folder" if _emulated_alone(infos, config) else ""
     raise CameraError(
         f"camera {name}: {means} fits {len(fitting)} cameras, expected one; "
-        f"seen: {'; '.join(str(one) for one in infos) or 'none (power, cable, IP address?)'}"
+        f"seen: {'; '.join(str(one) for one in infos) or 'none (power, cable, IP address?)'}{hint}"
     )
+
+
+def _emulated_alone(infos: Sequence[CameraInfo], config: Config) -> bool:
+    """Whether somebody who tries pylon's emulator must wonder why its cameras do not count."""
+    return config.emulate_folder is None and bool(infos) and all(one.vendor_class == EMULATOR for one in infos)
 
 
 def not_opened(name: str, camera: CameraInfo, said: str) -> CameraError:
