@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from edge_inspector.calibration.boards import object_points
+from edge_inspector.calibration.fit import FEWEST_POINTS, CalibrationRefused
 from edge_inspector.calibration.projection import undistorted
 from edge_inspector.calibration.records import Board, Doubles, PlaneFit, Sighting
-from edge_inspector.calibration.solve import FEWEST_POINTS, CalibrationRefused
 from edge_inspector.datatypes import Calibration
 from edge_inspector.stages.geometry import sees_horizon
 

@@ -10,8 +10,8 @@ from typing import Literal
 from edge_inspector.calibration.accuracy import Budget, straightness
 from edge_inspector.calibration.boards import board_text, size_mm
 from edge_inspector.calibration.coverage import TILTED_DEG
+from edge_inspector.calibration.fit import COEFFICIENTS
 from edge_inspector.calibration.records import PlaneFit, Solution
-from edge_inspector.calibration.solve import COEFFICIENTS
 
 Rating = Literal["good", "fair", "poor"]
 

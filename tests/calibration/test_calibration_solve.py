@@ -16,9 +16,10 @@ from lenses import BARREL, FISHEYE, RATIONAL, Views
 from edge_inspector.calibration.boards import object_points, parse_board
 from edge_inspector.calibration.detect import as_gray, find_board
 from edge_inspector.calibration.file import load_calibration
+from edge_inspector.calibration.fit import CalibrationRefused
 from edge_inspector.calibration.projection import camera_matrix, undistorted
 from edge_inspector.calibration.records import LensChoice, Sighting, Solution
-from edge_inspector.calibration.solve import FEWEST_VIEWS, CalibrationRefused, solve
+from edge_inspector.calibration.solve import FEWEST_VIEWS, solve
 from edge_inspector.datatypes import Calibration
 
 CHESSBOARD, CHARUCO, CIRCLES = "chessboard:9x6:25mm", "charuco:7x5:30mm:22mm:DICT_6X6_250", "circles:4x11:20mm"

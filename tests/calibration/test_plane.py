@@ -10,10 +10,10 @@ from lenses import BARREL, FISHEYE
 
 from edge_inspector.calibration.boards import object_points, parse_board
 from edge_inspector.calibration.detect import find_board
+from edge_inspector.calibration.fit import CalibrationRefused
 from edge_inspector.calibration.plane import fit_plane
 from edge_inspector.calibration.projection import undistorted
 from edge_inspector.calibration.records import Sighting
-from edge_inspector.calibration.solve import CalibrationRefused
 from edge_inspector.datatypes import Calibration
 from edge_inspector.stages.geometry import box_size_mm, plane_mm
 
