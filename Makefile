@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?= --parts 60 --rate 5
 SUITE ?=
 PYTEST_ARGS ?=
+# Most tests wait for a clock: two at a time, file by file, because fixtures are dear.
+PARALLEL ?= -n 2 --dist loadfile
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -33,10 +35,10 @@ test: check test-main test-installed
 
 test-main: venv
 	tools/system_packages.sh mosquitto cc pdftoppm
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-installed: venv
-	tools/test_installed.sh $(VENV)
+	tools/test_installed.sh $(VENV) $(PARALLEL)
 
 test-all: test
 	$(BIN)/python -m pytest -s -m heavy -k "$(SUITE)"

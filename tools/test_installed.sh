@@ -1,11 +1,13 @@
 #!/bin/sh
 # Builds the wheel and tests it where the checkout cannot be imported: bare (core dependencies only), then on other Pythons.
-# usage: tools/test_installed.sh VENV     the environment that builds the wheel and whose Python runs it bare
+# usage: tools/test_installed.sh VENV [ARGUMENT...]     VENV builds the wheel, and its Python runs it bare;
+#        the arguments are pytest's
 set -eu
 cd "$(dirname "$0")/.."
 
 root=$PWD
 main=$root/$1
+shift
 empty=$(mktemp -d)
 trap 'rm -rf "$empty"' EXIT
 
@@ -42,6 +44,6 @@ for other in 3.10 3.12; do
   "$venv/bin/python" "$root/tools/import_all.py"
   echo "installed wheel, Python $other:"
   "$venv/bin/pytest" -c "$root/pyproject.toml" --rootdir "$root" -p no:cacheprovider -q \
-    -m "not system and not realdata and not heavy" "$root/tests"
+    -m "not system and not realdata and not heavy" "$@" "$root/tests"
 done
 [ -n "$tested" ] || echo "the installed wheel was run bare only: neither Python 3.10 nor 3.12 is on this machine"
