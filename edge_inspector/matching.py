@@ -25,13 +25,15 @@ class Seen:
 class Window:
     """When the picture of an announced part may arrive, CLOCK_MONOTONIC ns, both ends included.
 
-    `seq` None: the announcement was refused; its picture is still expected, and belongs to nobody.
+    `seq` None: the announcement was refused; its picture is still expected, and belongs to nobody. `overtaken`: another
+    part was refused meanwhile, whose picture may come after this window.
     """
 
     seq: int | None
     opens_ns: int
     closes_ns: int
     pictures: int = 0
+    overtaken: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,17 @@ class Matcher:
         return Matcher(self.camera, doubt="was opened and waits for a quiet moment", quiet_since_ns=now_ns)
 
     def announced(self, window: Window) -> Matcher:
-        """A part is announced. While a window is open a refused one is not looked at: its picture is one too many."""
+        """A part is announced. One that is refused while a window is open has none: its picture, then or later, is one
+        too many, and the camera is not free before that can have come."""
         if window.seq is not None and not self.free:
             raise ValueError(f"part {window.seq} announced to camera {self.camera}, which is not free")
-        return self if self.window is not None else replace(self, window=window)
+        return replace(self, window=window if self.window is None else replace(self.window, overtaken=True))
+
+    def skipped(self, now_ns: int) -> Matcher:
+        """Parts have not been announced at all, and may pass now or later."""
+        if self.window is not None:
+            return replace(self, window=replace(self.window, overtaken=True))
+        return replace(self, doubt="the PLC has skipped parts, which may pass now", quiet_since_ns=now_ns)
 
     def seen(self, picture: Seen) -> tuple[Matcher, Outcome]:
         """A picture has arrived."""
@@ -102,7 +111,11 @@ class Matcher:
             return self, None
         if window.pictures:
             doubt = "" if seq is None else self.doubt
-            return replace(self, window=None, doubt=doubt), None if seq is None else Match(seq)
+            me = replace(self, window=None, doubt=doubt)
+            if window.overtaken:
+                wrong = "a part was refused while the one before it was looked at, and its picture may still come"
+                me = replace(me, doubt=wrong, quiet_since_ns=now_ns)
+            return me, None if seq is None else Match(seq)
         wrong = "an announced part brought no picture"
         me = replace(self, window=None, doubt=wrong, quiet_since_ns=now_ns)
         return me, None if seq is None else Doubt(Reason.NO_FRAME, f"camera {self.camera}: {wrong}")

@@ -114,7 +114,43 @@ def test_a_quiet_time_puts_a_camera_in_step_again_and_each_picture_begins_it_ane
 def test_a_part_cannot_be_announced_to_a_camera_that_is_not_free() -> None:
     with pytest.raises(ValueError, match="part 8 announced to camera a, which is not free"):
         in_step().announced(window(7)).announced(window(8))
-    assert in_step().announced(window(7)).announced(window(None)).window == window(7)
+
+
+def test_a_part_that_is_refused_while_a_window_is_open_may_still_bring_its_picture() -> None:
+    """Its announcement has no window: the camera is not free before that picture can have come."""
+    me, _ = in_step().announced(window(7)).announced(window(None, 90, 190)).seen(picture(1, 50))
+    me, outcome = me.closed(7, 120 * MS)
+    assert outcome == Match(7)
+    assert not me.free
+    late, outcome = me.seen(picture(2, 170))
+    assert isinstance(outcome, Doubt)
+    assert not late.ticked(220 * MS, quiet_ns=100 * MS).free
+    assert me.ticked(220 * MS, quiet_ns=100 * MS).free
+
+
+def test_parts_that_the_plc_has_skipped_may_still_bring_their_pictures() -> None:
+    assert not in_step().skipped(0).free
+    me, _ = in_step().announced(window(7)).skipped(10 * MS).seen(picture(1, 50))
+    assert not me.closed(7, 120 * MS)[0].free
+
+
+def test_the_end_of_an_older_window_says_nothing_about_a_newer_one() -> None:
+    me, _ = in_step().announced(window(8, 200, 300)).seen(picture(1, 250))
+    assert me.closed(7, 320 * MS) == (me, None)
+    assert me.closed(8, 290 * MS) == (me, None), "it has not ended"
+
+
+def test_a_camera_that_is_opened_again_forgets_everything_and_is_not_trusted_yet() -> None:
+    me, _ = in_step(picture(9, 1)).announced(window(7)).seen(picture(10, 50))
+    me = me.reopened(60 * MS)
+    assert (me.window, me.last, me.free) == (None, None, False)
+    assert not me.ticked(159 * MS, quiet_ns=100 * MS).free
+
+
+def test_a_camera_whose_window_is_open_is_not_quiet() -> None:
+    doubtful = replace(in_step(), doubt="because").announced(window(None, 0, 500))
+    assert not doubtful.ticked(400 * MS, quiet_ns=100 * MS).free
+    assert not doubtful.closed(None, 520 * MS)[0].ticked(600 * MS, quiet_ns=100 * MS).free
 
 
 FAULTS = ("good", "missed", "doubled", "phantom", "late", "a part late", "lost")

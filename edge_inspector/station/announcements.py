@@ -27,7 +27,7 @@ class Announcements:
             before = self._matchers[camera]
             window = Window(seq, at_ns + round(earliest_ms * 1e6), at_ns + round(latest_ms * 1e6))
             self._matchers[camera] = before.announced(window)
-            if self._matchers[camera] is not before:
+            if self._matchers[camera].window is window:
                 closing[camera] = window.closes_ns + GRACE_NS
         return closing
 
@@ -50,15 +50,15 @@ class Announcements:
         self._matchers[camera] = self._matchers[camera].reopened(now_ns)
         self._empty[camera] = 0
 
-    def tick(self, recipe: Recipe, now_ns: int) -> list[str]:
-        """Time has passed: the cameras that are in step again, quiet for as long as a picture may take."""
-        back = []
+    def skipped(self, recipe: Recipe, now_ns: int) -> None:
+        """The PLC has skipped numbers: parts that it never announced may pass."""
+        for camera in windows(recipe):
+            self._matchers[camera] = self._matchers[camera].skipped(now_ns)
+
+    def tick(self, recipe: Recipe, now_ns: int) -> None:
+        """Time has passed: a camera that was quiet for as long as a picture may take is in step again."""
         for camera, (_, latest_ms) in windows(recipe).items():
-            before = self._matchers[camera]
-            self._matchers[camera] = before.ticked(now_ns, round(latest_ms * 1e6))
-            if before.doubt and not self._matchers[camera].doubt:
-                back.append(camera)
-        return back
+            self._matchers[camera] = self._matchers[camera].ticked(now_ns, round(latest_ms * 1e6))
 
     def waiting(self, cameras: Iterable[str]) -> bool:
         """Whether any of them may still bring a picture of an announced part."""

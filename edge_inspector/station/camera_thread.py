@@ -38,6 +38,10 @@ PATIENCE_S = 2.0
 """How much longer than asked a driver may wait for a picture before its call counts as hung."""
 
 
+STEADY_NS = 10_000_000_000
+"""A camera that was up for less than this has not come back: the waits go on growing, and nothing is told twice."""
+
+
 class CameraThread:
     """Runs `run` on a thread of its own; every other public method may be called from any other."""
 
@@ -119,13 +123,15 @@ class CameraThread:
         for plan in self._plans:
             pipeline.warm_up(plan)
         while not self._stopping.is_set():
-            camera = self._make()
+            camera, up_ns = self._make(), self._clock.monotonic_ns()
             try:
                 with self._opened(camera):
-                    backoff.reset()
-                    told = ""
+                    up_ns = self._clock.monotonic_ns()
                     self._serve(camera)
             except CameraError as exc:
+                if self._clock.monotonic_ns() - up_ns >= STEADY_NS:
+                    backoff.reset()
+                    told = ""
                 if str(exc) != told:  # once, not with each try
                     told = str(exc)
                     self._log("camera_lost", error=told)
@@ -145,7 +151,7 @@ class CameraThread:
             self.opened += 1
             self._counted = (self._counted[0], camera)
             self._log("camera_up", serial=camera.serial)
-            self._post(CameraUp(self.name, self._opening))
+            self._post(CameraUp(self.name, self._opening, camera.trigger_mode))
             yield
         finally:
             self._counted = (self.statistics, None)
@@ -268,8 +274,8 @@ class CameraThread:
         self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges))
         begun = self._clock.monotonic_ns()
         try:
+            batch = pipeline.prepare(frame, plan)  # refuses what is no picture at all
             self._check.check(frame)
-            batch = pipeline.prepare(frame, plan)
         except FrameError as exc:
             self._post(ViewFailed(picture, seq, Reason.BAD_FRAME, str(exc)))
             return

@@ -34,6 +34,7 @@ class _Watched:
     opened: int = 0
     lost: int = 0
     hangs: int = 0
+    overdue: bool = False
     hung_ns: int | None = None
 
 
@@ -86,7 +87,8 @@ class Cameras:
         now = self._clock.monotonic_ns()
         for name, watched in self._all.items():
             call = watched.thread.overdue(now)
-            if call:
+            twice, watched.overdue = bool(call) and watched.overdue, bool(call)
+            if twice:  # once, all calls are after a stall of the whole process
                 self._replace(name, watched, call, now)
             elif watched.hung_ns is not None and now - watched.hung_ns > BACK_WITHIN_S * 1e9:
                 raise StationHung(f"camera {name} has not come back within {BACK_WITHIN_S:g} s of a call that hung")

@@ -15,7 +15,7 @@ class Condition:
     """Changed by the line loop as events come in; everything that it says is computed from its fields.
 
     `down` holds the cameras that are away and why, `openings` which opening of each camera this is, `setting` those
-    that have not taken the active recipe's features yet.
+    that have not taken the active recipe's features yet, `refused` those that do not take them and why.
     """
 
     parts: Parts
@@ -29,6 +29,7 @@ class Condition:
     down: dict[str, str] = field(default_factory=dict)
     openings: dict[str, int] = field(default_factory=dict)
     setting: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
     publishers_down: set[str] = field(default_factory=set)
 
     def blocked(self) -> tuple[Reason, str] | None:
@@ -46,6 +47,8 @@ class Condition:
                 return Reason.CAMERA, f"camera {camera}: {self.down[camera]}"
             if camera in self.setting:
                 return Reason.NOT_READY, f"camera {camera} is taking the features of recipe {self.recipe.name}"
+            if camera in self.refused:
+                return Reason.RECIPE, self.refused[camera]
         doubt = self.announcements.doubt(self.recipe.cameras) if self.recipe.settings.trigger == "announced" else ""
         if doubt:
             return Reason.UNANNOUNCED, doubt
@@ -67,7 +70,7 @@ class Condition:
             recipe_no=self.recipe.settings.number,
             recipe_ready=self.models_ready
             and not self.recipe_error
-            and not self.setting.intersection(self.recipe.cameras),
+            and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
             warning=bool(self.publishers_down) or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,

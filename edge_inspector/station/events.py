@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edge_inspector.datatypes import Batch, FeatureValue, PreparePlan, Reason, Tensors
+from edge_inspector.datatypes import Batch, FeatureValue, PreparePlan, Reason, Tensors, TriggerMode
 from edge_inspector.interfaces import PlcLink, PlcRequest
 
 
@@ -55,10 +55,11 @@ class Job:
 
 @dataclass(frozen=True)
 class CameraUp:
-    """A camera is open, for the `opening`-th time."""
+    """A camera is open; `opening` names this opening among all of them."""
 
     camera: str
     opening: int
+    trigger_mode: TriggerMode = "software"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from edge_inspector.station import commands
 from edge_inspector.station.announcements import Announcements, windows
 from edge_inspector.station.attempts import Attempts
 from edge_inspector.station.booking import Booking
+from edge_inspector.station.camera_alarms import CameraAlarms
 from edge_inspector.station.cameras import Cameras
 from edge_inspector.station.condition import Condition
 from edge_inspector.station.events import (
@@ -69,8 +70,8 @@ from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.stalls import StallWatch
 
 log = structlog.get_logger()
-HELD_NS = 5_000_000_000
-"""A GigE camera stays with a process that was killed for its heartbeat time-out, 3 s unless changed."""
+MOST_LOST = 100
+"""Parts that are told one by one when as many pictures of a line camera are lost; the rest is a number in the books."""
 
 
 @dataclass
@@ -110,8 +111,9 @@ class Line:
         self._parts_of: dict[Picture, int] = {}
         self._settled: dict[int, Inspection] = {}
         self._exposing: dict[str, int] = {}
-        self._alarmed: set[str] = set()
-        self._begun_ns = parts.clock.monotonic_ns()
+        self._alarms = CameraAlarms(parts.clock)
+        self._by_line: dict[str, int | None] = {}
+        self._out_of_step_told: set[str] = set()
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
 
@@ -160,7 +162,9 @@ class Line:
 
     async def _pulse(self, event: Pulse) -> None:
         self.pulse_waiting = False
-        for camera in self.announcements.tick(self.condition.recipe.settings, self.parts.clock.monotonic_ns()):
+        self.announcements.tick(self.condition.recipe.settings, self.parts.clock.monotonic_ns())
+        for camera in [one for one in self._out_of_step_told if not self.announcements.doubt([one])]:
+            self._out_of_step_told.discard(camera)
             log.info("camera_in_step", camera=camera)
         if event.alive:
             await self._tell_all(Alive())
@@ -173,7 +177,9 @@ class Line:
             await self._asked(link, request)
         elif isinstance(request, RefusedByLink):
             self.booking.refused(request.trigger_seq, request.part_id, request.reason, request.count)
-            if request.reason is not Reason.MISSED:
+            if request.reason is Reason.MISSED:
+                self.announcements.skipped(self.condition.recipe.settings, self.parts.clock.monotonic_ns())
+            else:
                 self._announce(None, request.seen_ns)
         elif isinstance(request, ResultAcknowledged):
             self.booking.acknowledged(request.result_ids)
@@ -297,7 +303,11 @@ class Line:
             await self._tell_all(ExposureDone(opened.inspection.trigger.trigger_seq))
 
     async def _line_trigger(self, event: Exposed) -> int | None:
-        """A camera's own trigger is always accepted; when the station cannot inspect, it settles UNDEFINED."""
+        """A camera's own trigger is always accepted; when the station cannot inspect, it settles UNDEFINED.
+
+        So does each part whose picture is lost on its way: the PLC counts parts, and no later verdict may shift.
+        """
+        await self._lost_before(event)
         blocked = self.condition.blocked()
         try:
             seq = self._accept_own(event.arrival_ns)
@@ -315,15 +325,35 @@ class Line:
             await self._advance(seq, lambda i, now: i.undefined(reason, text, now))
         return seq
 
+    async def _lost_before(self, event: Exposed) -> None:
+        """Parts of which a line camera's count says that they were photographed, and whose pictures never came."""
+        camera = event.picture.camera
+        if camera not in self._by_line or event.frame_id is None:
+            return
+        last, self._by_line[camera] = self._by_line[camera], event.frame_id
+        lost = 0 if last is None else max(0, event.frame_id - last - 1)
+        if not lost:
+            return
+        text = f"camera {camera}: {lost} pictures before number {event.frame_id} are lost"
+        log.warning("pictures_lost", camera=camera, lost=lost)
+        self.booking.event("alarm", "pictures_lost", text)
+        told = 0
+        with contextlib.suppress(StorageError):  # the flight record is full
+            while told < min(lost, MOST_LOST):
+                seq = self._accept_own(event.arrival_ns)
+                told += 1
+                await self._advance(seq, lambda i, now: i.undefined(Reason.NO_FRAME, text, now))
+        if told < lost:
+            self.booking.refused(0, "", Reason.MISSED, lost - told)
+
     async def _announced(self, event: Exposed) -> int | None:
         """The announced part that this picture is of, None = nobody's, or nobody can say."""
         camera = event.picture.camera
-        known = self.announcements.doubt([camera])
         outcome = self.announcements.seen(camera, Seen(event.frame_id, event.line_edges, event.arrival_ns))
         if isinstance(outcome, Doubt):
             self.booking.unannounced(camera, event.frame_id, outcome.text)
             await self._tell_all(Unannounced(camera))
-            await self._out_of_step(camera, outcome, new=not known)
+            await self._out_of_step(camera, outcome)
         if not isinstance(outcome, Match):
             return None
         seq = outcome.seq
@@ -340,13 +370,14 @@ class Line:
         if isinstance(outcome, Match):
             await self._advance(outcome.seq, lambda i, now: i.on_certain(camera, now))
         elif isinstance(outcome, Doubt):
-            await self._out_of_step(camera, outcome, new=True)
+            await self._out_of_step(camera, outcome)
             if self.announcements.silent(camera):
                 self.cameras.reopen(camera, f"camera {camera}: announced parts brought no picture, one after the other")
 
-    async def _out_of_step(self, camera: str, doubt: Doubt, new: bool) -> None:
+    async def _out_of_step(self, camera: str, doubt: Doubt) -> None:
         """Nobody can say which picture of this camera is whose: every open part that needs one is a reject."""
-        if new:
+        if camera not in self._out_of_step_told:
+            self._out_of_step_told.add(camera)
             log.warning("camera_out_of_step", camera=camera, why=doubt.text)
             self.booking.event("alarm", "out_of_step", doubt.text)
         for seq in [seq for seq, opened in self.open.items() if camera in opened.recipe.cameras]:
@@ -465,30 +496,50 @@ class Line:
         recipe = self.condition.recipe
         for camera in recipe.cameras:
             self.condition.setting.add(camera)
+            self.condition.refused.pop(camera, None)
             self.cameras.set(camera, Setting(recipe.name, recipe.features(camera)))
         for camera in windows(recipe.settings).keys() - windows(before.settings).keys():
             self.announcements.reopened(camera, self.parts.clock.monotonic_ns())
 
+    async def _camera_up(self, event: CameraUp) -> None:
+        camera, condition = event.camera, self.condition
+        condition.down.pop(camera, None)
+        condition.openings[camera] = event.opening
+        self._alarms.up(camera)
+        self.cameras.came_up(camera)
+        self.announcements.reopened(camera, self.parts.clock.monotonic_ns())
+        self._by_line.pop(camera, None)
+        if event.trigger_mode == "line":
+            self._by_line[camera] = None
+        text = f"camera {camera} was opened again before its picture was certain"
+        for seq in [seq for seq, opened in self.open.items() if camera in opened.inspection.doubtful]:
+            await self._advance(seq, lambda i, now: i.undefined(Reason.CAMERA, text, now))
+
+    def _setting_done(self, event: SettingDone) -> None:
+        """Only the answer to what the active recipe asks counts."""
+        camera, condition, error = event.camera, self.condition, event.error
+        known = condition.refused.get(camera)
+        if event.setting == Setting(condition.recipe.name, condition.recipe.features(camera)):
+            condition.setting.discard(camera)
+            condition.refused.pop(camera, None)
+            if error:
+                condition.refused[camera] = error
+        if error and error != known:
+            self.booking.event("alarm", "features_refused", f"recipe {event.setting.recipe}: {error}")
+
     async def _health(self, event: CameraUp | CameraDown | SettingDone | ModelsReady | PublisherHealth) -> None:
         condition = self.condition
         if isinstance(event, CameraUp):
-            condition.down.pop(event.camera, None)
-            self._alarmed.discard(event.camera)
-            condition.openings[event.camera] = event.opening
-            self.cameras.came_up(event.camera)
-            self.announcements.reopened(event.camera, self.parts.clock.monotonic_ns())
+            await self._camera_up(event)
         elif isinstance(event, SettingDone):
-            if event.setting == Setting(condition.recipe.name, condition.recipe.features(event.camera)):
-                condition.setting.discard(event.camera)
-                condition.recipe_error = event.error or condition.recipe_error
-            if event.error:
-                self.booking.event("alarm", "features_refused", f"recipe {event.setting.recipe}: {event.error}")
+            self._setting_done(event)
         elif isinstance(event, CameraDown):
             condition.down[event.camera] = event.text
             self._exposing.pop(event.camera, None)
             for seq in list(self.open):
                 await self._advance(seq, lambda i, now: i.on_camera_lost(event.camera, now))
-            self._alarm_of(event)
+            if self._alarms.due(event.camera):
+                self.booking.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
         elif isinstance(event, ModelsReady):
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
@@ -499,14 +550,6 @@ class Line:
             condition.publishers_down.discard(event.destination)
         else:
             condition.publishers_down.add(event.destination)
-
-    def _alarm_of(self, event: CameraDown) -> None:
-        """Once for each absence. At the start the process that was killed may still hold the camera: wait for that."""
-        never_up = event.camera not in self.condition.openings
-        young = self.parts.clock.monotonic_ns() - self._begun_ns < HELD_NS
-        if event.camera not in self._alarmed and not (never_up and young):
-            self._alarmed.add(event.camera)
-            self.booking.event("alarm", "camera_lost", f"{event.camera}: {event.text}")
 
     def _occupied(self) -> bool:
         """Whether the next part must wait for a picture that is still being taken, or for room."""

@@ -78,13 +78,14 @@ class FakeCamera:
         self.step = 1
         self.features: list[Mapping[str, FeatureValue]] = []
         self.refuses = ""
+        self.fails_at_once = False
         self._frames: queue.Queue[Pushed] = queue.Queue()
         self._number = 0
         self.counts_edges = False
         self._edges = 0
 
     def __enter__(self) -> FakeCamera:
-        if self.lost.is_set():
+        if self.lost.is_set() and not self.fails_at_once:
             raise CameraError(f"camera {self.name}: not there")
         self.opened += 1
         self.statistics = CameraStatistics()  # the station makes a new camera, and this device plays it

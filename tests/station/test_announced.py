@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
 from station_rig import FakeCamera, FakeLink, Rig
 
 from edge_inspector.datatypes import Evaluation, InspectionResult, Reason
-from edge_inspector.interfaces import RecipeRequest, RefusedByLink, StationStatus, TriggerRefused, Unannounced
+from edge_inspector.interfaces import (
+    ExposureDone,
+    RecipeRequest,
+    RefusedByLink,
+    StationStatus,
+    TriggerRefused,
+    Unannounced,
+)
 
 pytestmark = pytest.mark.anyio
 WINDOW_MS = (0, 150)
@@ -162,6 +171,7 @@ async def test_a_camera_that_misses_part_after_part_is_opened_again(rig: Rig) ->
             link.trigger(seq)
             rig.cameras["a"].push(0)
             rig.cameras["c"].push(0)
+            assert rig.cameras["b"].opened == 1
             assert (await link.result(seq)).reason is Reason.NO_FRAME
         await link.until(StationStatus, lambda s: s.error_code == 101 and "one after the other" in s.error_text)
         assert (await inspected(rig, link, 4)).evaluation is Evaluation.OK
@@ -198,3 +208,69 @@ async def test_a_stop_settles_a_part_whose_pictures_never_came(rig: Rig) -> None
         with anyio.fail_after(5):
             await link.status(lambda s: s.acquiring)
     assert [row.evaluation for row in rig.rows()] == [Evaluation.UNDEFINED]
+
+
+async def test_a_part_refused_while_another_is_looked_at_never_lends_its_picture_to_the_next(rig: Rig) -> None:
+    """Part 2 is announced too early and refused; it passes all the same, and part 3 misses its own edge."""
+    async with rig.running() as link:
+        await link.ready()
+        link.trigger(1)
+        edge(rig)
+        await link.status(lambda s: s.acquiring)
+        link.trigger(2)
+        assert (await link.until(TriggerRefused)).reason is Reason.OVERLOAD
+        assert (await link.result(1)).evaluation is Evaluation.OK
+        link.trigger(3)
+        edge(rig)
+        assert (await link.until(TriggerRefused, lambda m: m.trigger_seq == 3)).reason is Reason.UNANNOUNCED
+        assert (await inspected(rig, link, 4)).evaluation is Evaluation.OK
+    assert [row.trigger_seq for row in rig.rows()] == [1, 4]
+
+
+async def test_after_skipped_numbers_no_picture_is_trusted_until_it_is_quiet(rig: Rig) -> None:
+    async with rig.running() as link:
+        await link.ready()
+        link.ask(RefusedByLink(1, "", Reason.MISSED, 2))
+        await link.status(lambda s: not s.ready)
+        edge(rig)
+        await link.until(Unannounced)
+        assert (await inspected(rig, link, 4)).evaluation is Evaluation.OK
+
+
+async def test_each_camera_may_have_its_own_window(tmp_path: Path) -> None:
+    """Camera b looks at the part later on its way."""
+    rig = Rig(tmp_path)
+    recipe = rig.recipe("r", cameras=("a", "b"), trigger="announced", window_ms=(0, 60), deadline_ms=5000)
+    early, late = recipe.settings.views
+    views = (early, late.model_copy(update={"window_ms": (70.0, 200.0)}))
+    rig.recipes["r"] = replace(recipe, settings=recipe.settings.model_copy(update={"views": views}))
+    async with rig.running() as link:
+        await link.ready()
+        link.trigger(1)
+        rig.cameras["a"].push(0)
+        await anyio.sleep(0.1)
+        rig.cameras["b"].push(0)
+        assert (await link.result(1)).evaluation is Evaluation.OK
+        await link.ready()
+        link.trigger(2)
+        edge(rig)
+        assert (await link.result(2)).reason is Reason.UNANNOUNCED
+
+
+async def test_a_camera_opened_again_before_its_picture_is_certain_rejects_the_part_at_once(rig: Rig) -> None:
+    rig.recipes["r"] = replace(
+        rig.recipes["r"], settings=rig.recipes["r"].settings.model_copy(update={"window_ms": (0.0, 3000.0)})
+    )
+    async with rig.running() as link:
+        await link.ready()
+        link.trigger(1)
+        edge(rig)
+        await link.until(ExposureDone)
+        rig.cameras["b"].lost.set()
+        await link.status(lambda s: s.error_code == 101)
+        rig.cameras["b"].lost.clear()
+        result = await link.result(1)
+        assert (result.reason, result.reason_text) == (
+            Reason.CAMERA,
+            "camera b was opened again before its picture was certain",
+        )

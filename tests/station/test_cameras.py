@@ -216,3 +216,49 @@ async def test_what_every_camera_has_done_is_counted_over_all_its_openings(rig: 
         counted = control.counters()
         control.stop()
     assert (counted["camera_a_frames"], counted["camera_a_opened"], counted["camera_a_lost"]) == (2, 2, 1)
+
+
+async def test_features_refused_by_a_wrong_camera_are_forgotten_when_the_right_one_is_back(rig: Rig) -> None:
+    rig.recipe("r", features={"ExposureTime": 100.0})
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        await link.ready()
+        camera.lost.set()
+        await link.status(lambda s: not s.ready)
+        camera.refuses = "ExposureTime"
+        camera.lost.clear()
+        await link.status(lambda s: s.error_code == 301)
+        camera.lost.set()
+        await link.status(lambda s: s.error_code == 101)
+        camera.refuses = ""
+        camera.lost.clear()
+        assert (await part(link, 1)).evaluation is Evaluation.OK
+
+
+async def test_a_camera_that_opens_and_fails_again_and_again_is_tried_ever_more_slowly_and_is_one_alarm(
+    rig: Rig,
+) -> None:
+    rig.recipe("r")
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        await link.ready()
+        camera.fails_at_once = True
+        camera.lost.set()
+        await anyio.sleep(3)  # openings after 0.5 s, then 1, then 2
+    assert camera.opened <= 4
+    with closing(sqlite3.connect(rig.ledger)) as ledger:
+        assert ledger.execute("SELECT count(*) FROM events WHERE code = 'camera_lost'").fetchone() == (1,)
+
+
+async def test_a_picture_that_a_line_camera_lost_is_a_part_without_a_verdict_and_shifts_nothing(rig: Rig) -> None:
+    rig.recipe("r", trigger="line")
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        await link.ready()
+        camera.push(0)
+        camera.push(255, step=3)
+        first, *lost, last = [await link.result(seq) for seq in (1, 2, 3, 4)]
+    assert (first.evaluation, last.evaluation) == (Evaluation.OK, Evaluation.NOT_OK)
+    assert [(r.evaluation, r.reason) for r in lost] == [(Evaluation.UNDEFINED, Reason.NO_FRAME)] * 2
+    assert "2 pictures before number 4 are lost" in lost[0].reason_text
+    assert rig.books().accepted == 4

@@ -212,6 +212,30 @@ async def test_a_camera_whose_driver_hangs_again_and_again_ends_the_station(rig:
     assert "camera a: the driver has hung 4 times, now in taking a picture" in died
 
 
+async def test_a_camera_that_does_not_come_back_after_a_hang_ends_the_station(rig: Rig) -> None:
+    """The call that hangs may hold the device as long as the process lives."""
+    rig.recipe("r", deadline_ms=20_000)
+    clock, hung, gone = HastyClock(), FakeCamera("a"), FakeCamera("a")
+    gone.lost.set()
+    made = itertools.chain([hung], itertools.repeat(gone))
+    parts = replace(rig.parts(), clock=clock, cameras={"a": CameraPlan(lambda: next(made), rig.gate)})
+
+    async def hang() -> None:
+        await rig.link.ready()
+        hung.stuck.set()
+        clock.hurry()
+        rig.link.trigger(1)
+        assert (await rig.link.result(1)).evaluation is Evaluation.UNDEFINED
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hang)
+            died = await run_until_it_dies(parts, Control(socket_of(rig)))
+    finally:
+        hung.stuck.clear()
+    assert "camera a has not come back within 60 s of a call that hung" in died
+
+
 # --- cameras that go -------------------------------------------------------------------------------------------------
 
 
