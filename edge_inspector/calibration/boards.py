@@ -19,6 +19,8 @@ EXAMPLES: dict[BoardKind, str] = {
     "circles": "circles:4x11:20mm",
 }
 FEWEST: dict[BoardKind, int] = {"chessboard": 3, "charuco": 3, "circles": 3}
+FEWEST_POINTS: dict[BoardKind, int] = {"chessboard": 9, "charuco": 6, "circles": 15}
+"""Of the whole board: OpenCV does not find smaller ones for sure (circles of 3x4: in none of four clean pictures)."""
 MOST = 100  # points a side: more cannot be told apart in a picture, and a slip of the keyboard should not eat memory
 LONGEST_MM = 10_000.0
 CIRCLE_DIAMETER = 0.7  # of the pitch; neighbours on the diagonal are 1.41 pitches apart
@@ -107,6 +109,9 @@ def _counts(text: str, kind: BoardKind, part: str) -> tuple[int, int]:
     fewest = FEWEST[kind]
     if not (fewest <= columns <= MOST and fewest <= rows <= MOST):
         raise _wrong(text, kind, f"size {part!r}", f"{fewest} to {MOST} columns and rows")
+    points = (columns - 1) * (rows - 1) if kind == "charuco" else columns * rows
+    if points < FEWEST_POINTS[kind]:
+        raise _wrong(text, kind, f"size {part!r} with {points} points", f"at least {FEWEST_POINTS[kind]} points")
     return columns, rows
 
 

@@ -141,6 +141,8 @@ class _Loader(yaml.BaseLoader):
 
 def _document(path: Path) -> Mapping[str, Any]:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path}: calibration is no regular file; expected the file that `calibrate` wrote")
         with path.open("rb") as file:
             raw = file.read(LARGEST_BYTES + 1)
         if len(raw) > LARGEST_BYTES:

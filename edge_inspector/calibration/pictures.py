@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,12 +69,18 @@ def read_gray(path: Path) -> Gray:
 def seen_in(
     files: Sequence[Path], board: Board, progress: Callable[[str, int, int], None]
 ) -> tuple[list[Sighting], list[Dropped]]:
-    """The board in each picture; pictures that cannot be read or do not show it are named with the reason."""
+    """The board in each picture; those that cannot be read, do not show it or come twice are named with the reason."""
     sightings, dropped = [], []
+    first: dict[bytes, str] = {}
     for done, (name, path) in enumerate(named(files).items()):
         progress("finding the board", done, len(files))
         try:
-            sighting = find_board(read_gray(path), board, name)
+            gray = read_gray(path)
+            same = first.setdefault(hashlib.sha256(gray.tobytes()).digest(), name)
+            if same != name:
+                dropped.append(Dropped(name, f"is the same picture as {same}"))
+                continue
+            sighting = find_board(gray, board, name)
         except ConfigError as exc:
             dropped.append(Dropped(name, str(exc)))
             continue
@@ -85,9 +93,11 @@ def seen_in(
 
 
 def named(files: Sequence[Path]) -> dict[str, Path]:
-    """Short names, or whole paths where two files have the same name."""
+    """Short names, or whole paths where two files have the same name; bytes that are no UTF-8 are escaped."""
     names = [path.name for path in files]
-    return {(path.name if names.count(path.name) == 1 else str(path)): path for path in files}
+    shown = (path.name if names.count(path.name) == 1 else str(path) for path in files)
+    text = (os.fsencode(name).decode("utf-8", "backslashreplace") for name in shown)
+    return dict(zip(text, files, strict=True))
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:

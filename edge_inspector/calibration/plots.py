@@ -118,7 +118,8 @@ def view_errors(solution: Solution) -> str:
         axes.text(0, row, " \N{MULTIPLICATION SIGN} dropped", va="center", color=ORANGE, weight="bold", fontsize=7.5)
     axes.axvline(solution.rms_px, color=ORANGE, linewidth=1.2)
     axes.text(solution.rms_px, -0.8, f"  all views {solution.rms_px:.3f}", color=ORANGE, fontsize=7.5)
-    axes.set_yticks(rows, [name if len(name) <= 28 else f"…{name[-27:]}" for name in names], fontsize=7.5)
+    shown = [name if len(name) <= 28 else f"…{name[-27:]}" for name in names]
+    axes.set_yticks(rows, shown, fontsize=7.5, parse_math=False)  # a file's name may hold a dollar
     axes.set(xlim=(0, top * 1.12), ylim=(len(names) - 0.4, -1.3), xlabel="RMS reprojection error, px")
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)

@@ -29,6 +29,7 @@ from edge_inspector.calibration.report import report_html
 from edge_inspector.calibration.solve import solve
 from edge_inspector.cli.camera import FileOption, camera_of
 from edge_inspector.cli.failures import tell, told_to_the_user
+from edge_inspector.cli.files import check_free, write_whole
 from edge_inspector.errors import CameraError, ConfigError
 from edge_inspector.health.clock import SystemClock
 
@@ -113,19 +114,21 @@ def _calibrate(
         parsed = parse_board(board)
         if report is not None:
             needed("matplotlib", "jinja2")
-        _check_free([] if report is None else [report], force)
-        if images:
-            seen = _from_files(images, parsed, serial, _target(out, serial, force))
+        target = None if out is None and camera else _target(out, serial)
+        check_free([path for path in (target, report) if path is not None], force)
+        on_plane = None if plane is None else _on_plane(plane, parsed)  # now: nobody wants to hear it after the views
+        if target is not None and images:
+            seen = _from_files(images, parsed, serial, target)
         else:
-            seen = _from_camera(str(camera), config, parsed, views, keep, serial, out, force, console)
+            seen = _from_camera(str(camera), config, parsed, views, keep, serial, target, force, console)
         with _progress() as progress:
             found = solve(seen.sightings, parsed, model.value, seen.serial, progress, SystemClock().utc())
         solution = replace(found, dropped=(*seen.dropped, *found.dropped))
-        fitted = None if plane is None else _fitted(plane, parsed, solution)
+        fitted = None if on_plane is None else fit_plane(on_plane, parsed, solution.calibration)
         page = None if report is None else report_html(solution, fitted, seen.picture_of)
-        save_calibration(seen.target, solution, fitted)
         if report is not None and page is not None:
-            report.write_text(page, encoding="utf-8")
+            write_whole(report, page.encode())
+        save_calibration(seen.target, solution, fitted)
     _print(solution, fitted, console)
     console.print(f"wrote {seen.target}" + (f" and {report}" if report else ""), markup=False)
 
@@ -158,9 +161,9 @@ def _board(
     """
     with told_to_the_user():
         parsed = _asked_for(kind.value, size, pitch, marker, dictionary)
-        _check_free([pdf], force)
+        check_free([pdf], force)
         placed = printed.place(parsed, paper)
-        pdf.write_bytes(printed.board_pdf(parsed, paper))
+        write_whole(pdf, printed.board_pdf(parsed, paper))
     width, height = placed.sheet_mm
     typer.echo(f"{pdf}: {width:g} x {height:g} mm; print it at 100 % and check its ruler")
     typer.echo(f"for calibrate: --board {board_text(parsed)}")
@@ -206,14 +209,14 @@ def _from_camera(
     views: int,
     keep: Path | None,
     serial: str,
-    out: Path | None,
+    target: Path | None,
     force: bool,
     console: Console,
 ) -> _Seen:
     """Views from an open camera, until there are enough or Ctrl-C; a lost camera ends it like Ctrl-C."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        _check_free(sorted(keep.glob("view-*.png"))[:1], force)
+        check_free(sorted(keep.glob("view-*.png"))[:1], force)
     selection = live.Selection(board, views)
     grays: dict[str, Gray] = {}
 
@@ -229,7 +232,9 @@ def _from_camera(
         found = camera.serial
         if serial and found and serial != found:
             raise ConfigError(f"--serial {serial}: camera {name} has the serial number {found}; leave --serial out")
-        target = _target(out, found or serial, force)  # now: nobody wants to hear it after twenty views
+        if target is None:
+            target = _target(None, found or serial)
+            check_free([target], force)
         say(f"camera {name} {found or '(no serial number)'}: move and tilt the board; Ctrl-C ends and solves")
         try:
             live.watch(camera, selection, board, kept, say)
@@ -241,32 +246,25 @@ def _from_camera(
     return _Seen(selection.kept, [], found or serial, target, grays.__getitem__)
 
 
-def _fitted(plane: Path, board: Board, solution: Solution) -> PlaneFit:
+def _on_plane(plane: Path, board: Board) -> Sighting:
     sighting = find_board(pictures.read_gray(plane), board, plane.name)
     if sighting is None:
         raise ConfigError(f"--plane {plane}: no {board_text(board)} found in it; expected the board lying on the plane")
-    return fit_plane(sighting, board, solution.calibration)
+    return sighting
 
 
-def _target(out: Path | None, serial: str, force: bool) -> Path:
+def _target(out: Path | None, serial: str) -> Path:
     if out is None and not serial:
         raise ConfigError("where to write? give --out FILE, or --serial for calibration/SERIAL.yaml")
-    target = out or Path("calibration") / f"{serial.replace(os.sep, '_')}.yaml"
-    _check_free([target], force)
-    return target
-
-
-def _check_free(paths: list[Path], force: bool) -> None:
-    for path in paths:
-        if path.exists() and not force:
-            raise ConfigError(f"{path} exists already; give another name, or --force to overwrite it")
+    return out or Path("calibration") / f"{serial.replace(os.sep, '_')}.yaml"
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each kind of work, on stderr and gone when it is done."""
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, total: int) -> None:

@@ -17,9 +17,8 @@ from edge_inspector import config
 from edge_inspector.cameras import basler
 from edge_inspector.cameras.basler.discovery import EMULATOR
 from edge_inspector.cli.doctor_cameras import Seen, access, camera_findings, connects, fits, title
-from edge_inspector.cli.failures import told_to_the_user
 from edge_inspector.config import Draft
-from edge_inspector.errors import CameraError
+from edge_inspector.errors import CameraError, ConfigError
 from edge_inspector.health import host, network, usb, video
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.health.finding import Finding, Level, judged
@@ -49,9 +48,13 @@ def doctor(
 
     Examples: `edge-inspector doctor`, `edge-inspector doctor --config station.toml`, `edge-inspector doctor --json`
     """
-    with told_to_the_user():
+    draft, unread = None, []
+    try:
         draft = None if file is None else config.draft(file)
-    found = list(_examined(Path("/"), file, draft))
+    except ConfigError as exc:
+        why = "No camera of it can be looked for."
+        unread = [judged("station.file", str(file), "fail", str(exc), "a file", why, f"edge-inspector check {file}")]
+    found = [*unread, *_examined(Path("/"), file, draft)]
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ import typer
 
 from edge_inspector.cli.camera import FileOption, SerialOption, UserNameOption, camera_of
 from edge_inspector.cli.failures import EXIT_USER, tell, told_to_the_user
+from edge_inspector.cli.files import check_free, write_whole
 from edge_inspector.datatypes import Frame
 from edge_inspector.errors import CameraError, ConfigError, FrameError
 from edge_inspector.interfaces import Camera
@@ -76,10 +76,7 @@ def _files(out: Path, count: int, force: bool) -> list[Path]:
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or give another one")
     files = [out] if count == 1 else [out.with_name(f"{out.stem}-{i:04}{out.suffix}") for i in range(1, count + 1)]
-    there = [path for path in files if path.exists()]
-    if there and not force:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise ConfigError(f"{there[0]}{more}: exists already; give another --out, or --force to overwrite")
+    check_free(files, force)
     return files
 
 
@@ -93,7 +90,7 @@ def _take(camera: Camera, called: str, timeout_s: float, path: Path, raw: bool) 
         raise CameraError(f"camera {called}: " + _NONE_CAME[camera.trigger_mode].format(timeout_s=timeout_s))
     try:
         took_ms = (frame.arrival_ns - begun_ns) / 1e6
-        _write(path, _encoded(path, _picture(frame, raw)))
+        write_whole(path, _encoded(path, _picture(frame, raw)))
         typer.echo(f"{path}: {_described(frame)}, {took_ms:.1f} ms")
     finally:
         frame.release()
@@ -125,17 +122,6 @@ def _encoded(path: Path, picture: Pixels) -> bytes:
     if not done:
         raise ConfigError(f"--out {path}: OpenCV cannot write this format; use .png")
     return bytes(content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing: what was there stays until the new file is whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise ConfigError(f"{path}: cannot be written: {exc.strerror}; free space, or give another --out") from exc
 
 
 def _described(frame: Frame) -> str:

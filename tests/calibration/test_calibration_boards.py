@@ -76,7 +76,7 @@ def test_any_text_is_a_board_or_an_error_in_words(text: str) -> None:
     assert parse_board(board_text(board)) == board
 
 
-@given(st.sampled_from(["chessboard", "circles"]), st.integers(3, 100), st.integers(3, 100), st.integers(1, 10_000_000))
+@given(st.sampled_from(["chessboard", "circles"]), st.integers(3, 100), st.integers(5, 100), st.integers(1, 10_000_000))
 def test_a_board_survives_its_text(kind: str, columns: int, rows: int, microns: int) -> None:
     board = parse_board(f"{kind}:{columns}x{rows}:{microns / 1000:.3f}mm")
     assert parse_board(board_text(board)) == board
@@ -127,3 +127,9 @@ def test_a_rendered_spot_has_its_weight_where_it_is_projected() -> None:
         rows, columns = np.indices(window.shape)
         weight = (window * columns).sum() / window.sum() + left, (window * rows).sum() / window.sum() + top
         assert weight == pytest.approx((x, y), abs=0.01)
+
+
+@pytest.mark.parametrize("text", ["circles:3x4:20mm", "charuco:3x3:30mm:22mm:DICT_6X6_250"])
+def test_a_board_too_small_to_be_found_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="points, expected at least"):
+        parse_board(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,6 +123,44 @@ def test_a_file_that_exists_is_kept_unless_forced(rendered: Path, here: Path, th
     assert (here / there).read_text() == "mine"
     assert from_files(rendered, *words, "--force").exit_code == 0
     assert (here / there).read_text(encoding="utf-8") != "mine"
+
+
+def test_the_same_picture_twice_is_one_view(rendered: Path, here: Path) -> None:
+    for path in rendered.glob("*.png"):
+        shutil.copy(path, here)
+    shutil.copy(here / "00.png", here / "99.png")
+    done = invoke("--images", here, "--board", BOARD, "--out", "cam.yaml")
+    assert done.exit_code == 0, done.output
+    assert f"{VIEWS} used, 1 dropped" in done.stdout
+    assert "dropped 99.png: is the same picture as 00.png" in done.stdout
+
+
+def test_file_names_of_any_bytes_are_shown_in_the_report(rendered: Path, here: Path) -> None:
+    for number, path in enumerate(sorted(rendered.glob("*.png"))):
+        name = {0: b"$\\frac$.png", 1: b"b\xff.png"}.get(number, path.name.encode())
+        shutil.copy(path, os.path.join(os.fsencode(here), name))
+    shutil.copy(sorted(rendered.glob("*.png"))[1], os.path.join(os.fsencode(here), b"c\xff.png"))
+    done = invoke("--images", here, "--board", BOARD, "--out", "cam.yaml", "--report", "report.html")
+    assert done.exit_code == 0, done.output
+    page = (here / "report.html").read_text(encoding="utf-8")
+    assert "c\\xff.png" in page, "it was dropped: it is the same picture as b"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "a", "--report", "a"), "a is named twice"),
+        (("--out", "a", "--report", "/dev/null/x.html"), "/dev/null/x.html cannot be written"),
+        (("--out", "a", "--plane", "nowhere.png"), "nowhere.png: cannot be read"),
+        (("--out", "x" * 300), "cannot be a file: File name too long"),
+    ],
+)
+def test_what_cannot_be_written_or_read_is_told_before_the_work(here: Path, words: tuple[str, ...], said: str) -> None:
+    """No picture is looked for: the pattern fits none."""
+    done = invoke("--images", "none-*.png", "--board", BOARD, *words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert list(here.iterdir()) == []
 
 
 def test_too_few_views_are_refused_and_nothing_is_written(rendered: Path, here: Path) -> None:

@@ -284,10 +284,15 @@ def test_what_fails_is_printed_with_expectation_reason_and_what_mends_it(emulate
 
 
 @pytest.mark.parametrize("content", [None, "[", "\x00"])
-def test_a_file_that_is_no_station_file_ends_with_2(tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_no_station_file_fails_and_the_machine_is_looked_at_all_the_same(
+    tmp_path: Path, content: str | None
+) -> None:
     path = tmp_path / "station.toml"
     if content is not None:
         path.write_text(content)
-    done = CliRunner().invoke(app, ["doctor", "--config", str(path)])
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{path}: file: ")
+    done = CliRunner().invoke(app, ["doctor", "--json", "--config", str(path)])
+    assert done.exit_code == 1
+    first, *others = json.loads(done.stdout)
+    assert (first["check"], first["subject"], first["level"]) == ("station.file", str(path), "fail")
+    assert str(path) in first["found"]
+    assert "disk.free" in {one["check"] for one in others}

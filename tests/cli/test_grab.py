@@ -194,7 +194,7 @@ def test_a_file_that_exists_is_kept_unless_it_is_forced(
     out.write_bytes(b"mine")
     done = grab(keys, "--out", str(out))
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == f"{out}: exists already; give another --out, or --force to overwrite\n"
+    assert done.stderr == f"{out} exists already; give another name, or --force to overwrite it\n"
     assert out.read_bytes() == b"mine"
     assert grab(keys, "--out", str(out), "--force").exit_code == 0
     np.testing.assert_array_equal(read(out), NOISE[0])
@@ -207,7 +207,7 @@ def test_one_of_several_files_that_exists_stops_all_of_them(
         (tmp_path / f"a-{i:04}.png").touch()
     done = grab(played(pictures(*NOISE)), "--out", str(tmp_path / "a.png"), "-n", "3")
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"{tmp_path / 'a-0002.png'} and 1 more: exists already")
+    assert done.stderr.startswith(f"{tmp_path / 'a-0002.png'} exists already")
     assert not (tmp_path / "a-0001.png").exists()
 
 
@@ -249,7 +249,7 @@ def test_a_full_disk_leaves_the_old_picture_and_no_half_one(
     with room(file_bytes=1000):
         done = grab(keys, "--out", str(out), "--force")
     assert done.exit_code == 2
-    assert done.stderr == f"{out}: cannot be written: File too large; free space, or give another --out\n"
+    assert done.stderr == f"{out}: cannot be written: File too large; free space, or give another name\n"
     assert [(path.name, path.read_bytes()) for path in out.parent.iterdir()] == [("a.png", b"old")]
 
 
