@@ -237,6 +237,7 @@ class CameraThread:
                 camera.trigger()
                 frame = camera.grab(timeout_s)
         except FrameError as exc:
+            self._check.damaged(exc)
             self._post(ViewFailed(picture, shot.seq, Reason.BAD_FRAME, str(exc)))
             return
         except CameraError as exc:
@@ -254,6 +255,7 @@ class CameraThread:
             with self._bounded("waiting for a picture", _WAIT_S + PATIENCE_S):
                 frame = camera.grab(_WAIT_S)
         except FrameError as exc:
+            self._check.damaged(exc)
             wanted = self._by_itself(self.name)
             if wanted is not None:
                 picture, now = self._next_picture(), self._clock.monotonic_ns()
@@ -274,6 +276,7 @@ class CameraThread:
         self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges))
         begun = self._clock.monotonic_ns()
         try:
+            self._check.follows(frame)
             batch = pipeline.prepare(frame, plan)  # refuses what is no picture at all
             self._check.check(frame)
         except FrameError as exc:

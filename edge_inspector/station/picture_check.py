@@ -20,12 +20,21 @@ class PictureCheck:
         self._fingerprint: int | None = None
         self._frozen = 0
 
-    def check(self, frame: Frame) -> None:
-        """FrameError when the picture is an old one, empty, frozen, black, saturated or out of focus."""
-        what = f"camera {frame.camera}, picture {frame.frame_id}"
+    def follows(self, frame: Frame) -> None:
+        """FrameError when the picture is an older one than the camera has given already, whole or damaged."""
         if self._newest is not None and frame.frame_id <= self._newest:
+            what = f"camera {frame.camera}, picture {frame.frame_id}"
             raise FrameError(f"{what}: came after picture {self._newest}, so it is not of this part")
         self._newest = frame.frame_id
+
+    def damaged(self, error: FrameError) -> None:
+        """A damaged picture has its place in the order, too."""
+        if error.frame_id is not None and (self._newest is None or error.frame_id > self._newest):
+            self._newest = error.frame_id
+
+    def check(self, frame: Frame) -> None:
+        """FrameError when the picture is empty, frozen, black, saturated or out of focus."""
+        what = f"camera {frame.camera}, picture {frame.frame_id}"
         fault = quality.fault(frame.pixels, frame.pixel_format, self._gate)
         if fault:
             raise FrameError(f"{what}: {fault}")

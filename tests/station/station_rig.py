@@ -76,6 +76,7 @@ class FakeCamera:
         self.stuck = threading.Event()
         self.opened = 0
         self.step = 1
+        self.damaged = False
         self.features: list[Mapping[str, FeatureValue]] = []
         self.refuses = ""
         self.fails_at_once = False
@@ -105,7 +106,7 @@ class FakeCamera:
         self._frames.put(Pushed(gray, step, edges, damaged))
 
     def trigger(self) -> None:
-        self._frames.put(Pushed(self.gray, self.step))
+        self._frames.put(Pushed(self.gray, self.step, damaged=self.damaged))
 
     def grab(self, timeout_s: float) -> Frame | None:
         end = time.monotonic() + timeout_s

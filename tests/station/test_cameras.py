@@ -173,6 +173,24 @@ async def test_an_old_picture_is_never_this_parts(rig: Rig) -> None:
         assert (await part(link, 3)).evaluation is Evaluation.OK
 
 
+async def test_an_old_picture_after_a_damaged_one_is_not_this_parts_either(rig: Rig) -> None:
+    """Pictures 1 and 2 change places, and 2 is damaged: what comes for the second part is of the first."""
+    rig.recipe("r")
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        await link.ready()
+        camera.damaged = True
+        camera.step = 2
+        assert (await part(link, 1)).reason is Reason.BAD_FRAME
+        camera.damaged = False
+        camera.step = -1
+        result = await part(link, 2)
+        assert (result.evaluation, result.reason) == (Evaluation.UNDEFINED, Reason.BAD_FRAME)
+        assert "picture 1: came after picture 2" in result.reason_text
+        camera.step = 2
+        assert (await part(link, 3)).evaluation is Evaluation.OK
+
+
 async def test_a_camera_that_is_unplugged_between_parts_is_missed_at_once(rig: Rig) -> None:
     rig.recipe("r")
     async with rig.running() as link:
