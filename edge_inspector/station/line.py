@@ -330,7 +330,8 @@ class Line:
         camera = event.picture.camera
         if camera not in self._by_line or event.frame_id is None:
             return
-        last, self._by_line[camera] = self._by_line[camera], event.frame_id
+        last = self._by_line[camera]
+        self._by_line[camera] = event.frame_id if last is None else max(last, event.frame_id)
         lost = 0 if last is None else max(0, event.frame_id - last - 1)
         if not lost:
             return
@@ -498,6 +499,7 @@ class Line:
             self.condition.setting.add(camera)
             self.condition.refused.pop(camera, None)
             self.cameras.set(camera, Setting(recipe.name, recipe.features(camera)))
+        self._by_line = dict.fromkeys(self._by_line)  # pictures that the recipe before took are not lost
         for camera in windows(recipe.settings).keys() - windows(before.settings).keys():
             self.announcements.reopened(camera, self.parts.clock.monotonic_ns())
 

@@ -38,11 +38,10 @@ class PictureCheck:
         fault = quality.fault(frame.pixels, frame.pixel_format, self._gate)
         if fault:
             raise FrameError(f"{what}: {fault}")
-        before, self._fingerprint = (
-            self._fingerprint,
-            quality.fingerprint(frame.pixels) if self._gate.identical else None,
-        )
-        if before is not None and self._fingerprint == before:
+        if not self._gate.identical:
+            return
+        before, self._fingerprint = self._fingerprint, quality.fingerprint(frame.pixels)
+        if self._fingerprint == before:
             self._frozen += 1
             raise FrameError(f"{what}: is pixel for pixel the one before; a frozen camera? (gate.identical)")
         self._frozen = 0

@@ -280,3 +280,24 @@ async def test_a_picture_that_a_line_camera_lost_is_a_part_without_a_verdict_and
     assert [(r.evaluation, r.reason) for r in lost] == [(Evaluation.UNDEFINED, Reason.NO_FRAME)] * 2
     assert "2 pictures before number 4 are lost" in lost[0].reason_text
     assert rig.books().accepted == 4
+
+
+async def test_pictures_that_another_recipe_took_are_not_lost_parts_of_a_line_recipe(rig: Rig) -> None:
+    rig.recipe("line", trigger="line")
+    rig.recipe("announced", number=2, trigger="announced", window_ms=(0, 60), deadline_ms=5000)
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        await link.ready()
+        camera.push(0)
+        await link.result(1)
+        link.ask(RecipeRequest(1, 2, ""))
+        for seq in (101, 102):
+            await link.status(lambda s: s.ready and s.recipe == "announced")
+            link.trigger(seq)
+            camera.push(0)
+            assert (await link.result(seq)).evaluation is Evaluation.OK
+        link.ask(RecipeRequest(2, 1, ""))
+        await link.status(lambda s: s.ready and s.recipe == "line")
+        camera.push(255)
+        assert (await link.until(InspectionResult, lambda r: r.trigger.plc_boot_id == 0 and r.trigger.seq > 1)).views
+    assert [row.evaluation for row in rig.rows()] == [Evaluation.OK] * 3 + [Evaluation.NOT_OK]
