@@ -23,6 +23,8 @@ Homography: TypeAlias = tuple[float, float, float, float, float, float, float, f
 FeatureValue: TypeAlias = bool | int | float | str
 """What a GenICam feature is set to: Boolean, Integer, Float, Enumeration or String."""
 Floats = npt.NDArray[np.float32]
+Precision = Literal["fp32", "fp16", "int8"]
+"""What an engine computes in; int8 means int8 convolutions with the rest in fp16 where the device has it."""
 
 
 class Evaluation(enum.IntEnum):
@@ -200,12 +202,25 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """A view is looked at in overlapping tiles; all in undistorted full-image pixels.
+
+    `overlap_px` is what neighbours share at the least: a defect up to that size is whole in one of them.
+    """
+
+    width_px: int
+    height_px: int
+    overlap_px: int
+
+
+@dataclass(frozen=True)
 class PreparePlan:
     """All that turns a frame into a model's input, known before the first frame; hashable and picklable."""
 
     input: InputSpec
     roi: Roi | None = None
     calibration: Calibration | None = None
+    tiling: Tiling | None = None
 
 
 @dataclass(frozen=True)
@@ -222,21 +237,47 @@ class Letterbox:
         undone: Floats = ((xyxy - offset) / np.float32(self.scale)).astype(np.float32)
         return undone
 
+    def apply(self, xyxy: Floats) -> Floats:
+        """(n,4) boxes in undistorted full-image pixels -> (n,4) boxes in model-input pixels."""
+        offset = np.array([self.offset_x, self.offset_y, self.offset_x, self.offset_y], np.float32)
+        there: Floats = (xyxy * np.float32(self.scale) + offset).astype(np.float32)
+        return there
+
 
 @dataclass(frozen=True)
 class Batch:
     """One view ready for a model: `pixels` (n,C,H,W) float32, one `Letterbox` for each of the n tiles.
 
-    `bounds` is the undistorted picture or its ROI, to which boxes are clipped.
+    `bounds` is the undistorted picture or its ROI, to which boxes are clipped; `windows` is each tile's part of it.
     """
 
     pixels: Floats
     tiles: tuple[Letterbox, ...]
     bounds: Roi
+    windows: tuple[Roi, ...]
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 4 or self.pixels.shape[0] != len(self.tiles):
-            raise ValueError(f"Batch.pixels has shape {self.pixels.shape}, expected ({len(self.tiles)}, C, H, W)")
+        n = len(self.tiles)
+        if self.pixels.ndim != 4 or self.pixels.shape[0] != n or len(self.windows) != n:
+            shapes = f"{self.pixels.shape} with {len(self.windows)} windows"
+            raise ValueError(f"Batch.pixels has shape {shapes}, expected ({n}, C, H, W) with {n} windows")
+
+
+@dataclass(frozen=True)
+class RawView:
+    """One view that its backend prepares on the device: the camera's own pixels, and what `Batch` says of them.
+
+    Whoever ends its way calls `release`; the pixels must not be read afterwards.
+    """
+
+    frame: Frame
+    plan: PreparePlan
+    tiles: tuple[Letterbox, ...]
+    bounds: Roi
+    windows: tuple[Roi, ...]
+
+    def release(self) -> None:
+        self.frame.release()
 
 
 @dataclass(frozen=True)
@@ -247,21 +288,38 @@ class Tensors:
 
 
 @dataclass(frozen=True)
+class Region:
+    """What a model saw inside a box: `outline` (k,2) float32, k >= 3, a closed polygon around its largest part.
+
+    `area_px` counts all its parts without their holes. Both in the frame of the box: undistorted full-image pixels.
+    """
+
+    outline: Floats
+    area_px: float
+
+
+@dataclass(frozen=True)
 class Detections:
     """A struct of arrays: `xyxy` (n,4) float32 in undistorted full-image pixels.
 
-    `confidence` (n,) float32 0..1, `class_id` (n,) int64.
+    `confidence` (n,) float32 0..1, `class_id` (n,) int64. `candidate` (n,) int64 is which row of the raw output each
+    comes from, for decoders that look there again; `regions` are its outlines. Both None = the family has none.
     """
 
     xyxy: Floats
     confidence: Floats
     class_id: npt.NDArray[np.int64]
+    candidate: npt.NDArray[np.int64] | None = None
+    regions: tuple[Region, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.confidence)
         if self.xyxy.shape != (n, 4) or self.confidence.shape != (n,) or self.class_id.shape != (n,):
             shapes = f"{self.xyxy.shape}, {self.confidence.shape}, {self.class_id.shape}"
             raise ValueError(f"Detections of {shapes}, expected (n,4), (n,), (n,)")
+        for name, one in (("candidate", self.candidate), ("regions", self.regions)):
+            if one is not None and len(one) != n:
+                raise ValueError(f"Detections.{name} has {len(one)} rows, expected {n}")
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -272,18 +330,70 @@ class Detections:
 
     def pick(self, index: npt.NDArray[Any]) -> Detections:
         """The rows that `index` (a mask or integers) selects, in its order."""
-        return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+        rows = np.arange(len(self))[index]
+        return Detections(
+            self.xyxy[rows],
+            self.confidence[rows],
+            self.class_id[rows],
+            None if self.candidate is None else self.candidate[rows],
+            None if self.regions is None else tuple(self.regions[i] for i in rows),
+        )
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What the whole view shows: `scores` (classes,) float32, each 0..1."""
+
+    scores: Floats
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 1:
+            raise ValueError(f"Classification.scores has shape {self.scores.shape}, expected (classes,)")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Numbers that a model reads off the whole view, in the order of the bundle's classes and their units."""
+
+    values: tuple[float, ...]
+
+
+Findings: TypeAlias = Detections | Classification | Measurement
+"""What a model says of one view; which of them, its task decides."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Between which numbers, themselves included, a measured value is good; `unit` is for people."""
+
+    low: float
+    high: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What a bundle says of its classes: their names, those that are no defect, and the limits of measured values.
+
+    `limits` has one entry for each class where the model measures, and none otherwise.
+    """
+
+    classes: tuple[str, ...]
+    good: frozenset[int] = frozenset()
+    limits: tuple[Limits, ...] = ()
 
 
 @dataclass(frozen=True)
 class MeasuredView:
-    """What one camera saw of one part; `failure` says why it could not be measured (then `detections` is empty).
+    """What one camera saw of one part; `failure` says why it could not be measured (then `findings` is empty).
 
-    `plane` takes its pixels to mm, where the camera's calibration has an inspection plane.
+    `bounds` is the part of the undistorted picture that was looked at. `plane` takes its pixels to mm, where the
+    camera's calibration has an inspection plane.
     """
 
     camera: str
-    detections: Detections
+    findings: Findings
+    bounds: Roi
     failure: Reason | None = None
     failure_text: str = ""
     frame_id: int = -1

@@ -37,6 +37,10 @@ class InferenceError(EdgeInspectorError):
     """The model gave no usable answer for this part: the part is UNDEFINED."""
 
 
+class DeviceLostError(InferenceError):
+    """The device that runs the models is gone: this part is UNDEFINED, and only a new process can mend it."""
+
+
 class OutputError(EdgeInspectorError):
     """A PLC or broker connection is lost: close it and open it again."""
 

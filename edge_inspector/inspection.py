@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_inspector.datatypes import (
+    Criteria,
     Evaluation,
     InspectionResult,
     Judgement,
@@ -22,7 +23,7 @@ class Job:
     """What the recipe says about a part, frozen at its trigger: a change never touches an open part."""
 
     cameras: tuple[str, ...]
-    classes: tuple[str, ...]
+    criteria: Criteria
     thresholds: ThresholdState
     model_hash: str
     output_margin_ns: int
@@ -79,7 +80,7 @@ class Inspection:
         """Judge when the last view is in and nobody doubts whose pictures they are."""
         if len(self.views) < len(self.job.cameras) or self.doubtful:
             return self
-        return self._settle(judge(self.job.cameras, self.job.classes, self.job.thresholds, self.views), now_ns)
+        return self._settle(judge(self.job.cameras, self.job.criteria, self.job.thresholds, self.views), now_ns)
 
     def on_camera_lost(self, camera: str, now_ns: int) -> Inspection:
         """A camera is gone before it delivered: what it would have shown is unknown."""
@@ -99,7 +100,7 @@ class Inspection:
         """
         if self.settled:
             return self
-        seen = judge(self.job.cameras, self.job.classes, self.job.thresholds, self.views)
+        seen = judge(self.job.cameras, self.job.criteria, self.job.thresholds, self.views)
         if seen.evaluation is Evaluation.NOT_OK:
             return self._settle(seen, now_ns)
         return self._settle(replace(seen, evaluation=Evaluation.UNDEFINED, reason=reason, reason_text=text), now_ns)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
@@ -13,10 +14,13 @@ from edge_inspector.datatypes import (
     Event,
     FeatureValue,
     Frame,
+    InputSpec,
     InspectionResult,
     Mode,
     OutboxMessage,
+    Precision,
     PreparePlan,
+    RawView,
     Reason,
     Tensors,
     TriggerMode,
@@ -84,12 +88,22 @@ class Model(Protocol):
     output_shapes: Mapping[str, tuple[int, ...]]
     """Of one batch, by output name."""
 
-    def submit(self, batch: Batch, slot: int) -> Ticket:
-        """Start; the batch may not change until it is collected. InferenceError when it does not fit the model."""
+    def submit(self, batch: Batch | RawView, slot: int) -> Ticket:
+        """Start; a `Batch` may not change until it is collected, a `RawView` is the caller's again on return.
+
+        Any number of tiles: a model that takes fewer at once runs more than once. InferenceError when it does not fit.
+        """
         ...
 
     def collect(self, ticket: Ticket, timeout_s: float) -> Tensors:
-        """Wait for the outputs. InferenceError on a failure, a time-out or outputs that are not finite."""
+        """Wait for the outputs. InferenceError on a failure, a time-out or outputs that are not finite.
+
+        DeviceLostError when no model can run in this process any more; so for `submit`.
+        """
+        ...
+
+    def keep_warm(self) -> None:
+        """Nothing was submitted for a while: do what keeps the device from slowing down, if it does."""
         ...
 
     def close(self) -> None: ...
@@ -105,16 +119,61 @@ class Ticket:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a backend needs of a bundle: see engine/bundle.py for the whole of it."""
+    """What a backend needs of a bundle: its network, and the folder in which an engine was built from it.
+
+    `engine_dir` is empty where the backend runs the ONNX file itself.
+    """
 
     onnx_path: str
     sha256: str
+    engine_dir: str = ""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the ONNX file is changed before a backend builds an engine from it.
+
+    `compact_rows` is the number of candidates that leave the device, 0 = the network's own outputs. `calibration_dir`
+    holds the pictures by which int8 is scaled.
+    """
+
+    precision: Precision = "fp32"
+    compact_rows: int = 0
+    calibration_dir: str = ""
 
 
 class Backend(Protocol):
-    """Loads models on one device."""
+    """Loads models on one device. `facts`, `build` and `load` are called on the thread on which the models live."""
 
     prepares_on_device: bool
+    """Whether its models take `RawView` instead of `Batch`."""
+    proof: Literal["none", "kept", "each_start"]
+    """How it is shown that what runs gives the verdicts of the ONNX file.
+
+    none: it is the reference itself; kept: once for each engine, in its passport; each_start: nobody tells when a
+    server changes its model.
+    """
+    max_batch: int
+    """Views of several cameras that may go into one run."""
+    options: EngineOptions
+
+    def facts(self) -> Mapping[str, str]:
+        """All that an engine depends on besides the model, sorted into names: versions, device, builder options.
+
+        Names that begin with `option.` are what somebody chose; an engine that differs in those alone runs here too.
+        ConfigError: the backend cannot run on this machine, and what to install.
+        """
+        ...
+
+    def build(
+        self, model: ModelFile, spec: InputSpec, into: Path, progress: Callable[[float, str], None]
+    ) -> Mapping[str, object]:
+        """Write an engine of `model` into the empty folder `into`; the report (JSON) is what a person may want to know.
+
+        A backend that runs ONNX files writes nothing. `progress` takes 0..1 and what is being done. BundleError: the
+        network cannot be built, and why.
+        """
+        ...
 
     def load(self, model: ModelFile, plan: PreparePlan, max_batch: int) -> Model:
         """Load and warm up. BundleError when the file is damaged or its inputs are not what the plan gives."""

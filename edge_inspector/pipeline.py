@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_inspector.datatypes import Batch, Detections, Frame, PreparePlan, Roi, Tensors
+from edge_inspector.datatypes import (
+    Batch,
+    Detections,
+    Findings,
+    Frame,
+    Letterbox,
+    PreparePlan,
+    RawView,
+    Region,
+    Roi,
+    Tensors,
+)
 from edge_inspector.decoders import Decoder
-from edge_inspector.errors import FrameError
+from edge_inspector.errors import FrameError, InferenceError
 from edge_inspector.stages import prepare as preparing
 from edge_inspector.stages.nms import nms
+from edge_inspector.stages.tiles import merged
 
 
 @dataclass(frozen=True)
@@ -36,13 +49,62 @@ def prepare(frame: Frame, plan: PreparePlan) -> Batch:
     return preparing.prepare(frame.pixels, frame.pixel_format, plan)
 
 
-def finish(tensors: Tensors, batch: Batch, reading: Reading) -> Detections:
-    """Candidates from the score floor up, most confident first, in `batch.bounds`. InferenceError as decoders do."""
+def prepare_on_device(frame: Frame, plan: PreparePlan) -> RawView:
+    """As `prepare`, but the pixels are the backend's to prepare: they stay in use until `RawView.release`.
+
+    The frame is the caller's to release all the same.
+    """
+    view = preparing.raw_view(frame, plan)
+    if frame.lease is not None:
+        frame.lease.retain()
+    return view
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several views as one batch, their tiles one behind the other; `bounds` is of no use in it."""
+    return Batch(
+        np.concatenate([batch.pixels for batch in batches]),
+        tuple(tile for batch in batches for tile in batch.tiles),
+        batches[0].bounds,
+        tuple(window for batch in batches for window in batch.windows),
+    )
+
+
+def finish(tensors: Tensors, batch: Batch | RawView, reading: Reading) -> Findings:
+    """What the view shows, in undistorted full-image pixels. InferenceError as decoders do.
+
+    Boxes are candidates from the score floor up, most confident first, in `batch.bounds`.
+    """
     tiles = []
-    for tile, letterbox in enumerate(batch.tiles):
+    for tile in range(len(batch.tiles)):
         seen = reading.decoder.decode(tensors, tile, reading.score_floor, reading.classes)
-        tiles.append(_inside(Detections(letterbox.undo(seen.xyxy), seen.confidence, seen.class_id), batch.bounds))
-    return nms(_together(tiles), reading.nms_iou)
+        if not isinstance(seen, Detections):
+            if len(batch.tiles) > 1:
+                raise InferenceError("the model judges whole views, but the recipe cuts them into tiles")
+            return seen
+        tiles.append(_one_tile(seen, tensors, tile, batch, reading))
+    return tiles[0] if len(tiles) == 1 else merged(tiles, batch.windows, batch.bounds, reading.nms_iou)
+
+
+def _one_tile(seen: Detections, tensors: Tensors, tile: int, batch: Batch | RawView, reading: Reading) -> Detections:
+    letterbox = batch.tiles[tile]
+    kept = nms(_inside(_undone(seen, letterbox), batch.windows[tile]), reading.nms_iou)
+    draw = getattr(reading.decoder, "draw", None)
+    if draw is None or not len(kept):
+        return kept
+    in_input = Detections(letterbox.apply(kept.xyxy), kept.confidence, kept.class_id, kept.candidate)
+    drawn: Detections = draw(tensors, tile, in_input)
+    return Detections(kept.xyxy, kept.confidence, kept.class_id, kept.candidate, _undone(drawn, letterbox).regions)
+
+
+def _undone(seen: Detections, letterbox: Letterbox) -> Detections:
+    regions = seen.regions and tuple(_region_undone(region, letterbox) for region in seen.regions)
+    return Detections(letterbox.undo(seen.xyxy), seen.confidence, seen.class_id, seen.candidate, regions)
+
+
+def _region_undone(region: Region, letterbox: Letterbox) -> Region:
+    there = np.concatenate([region.outline, region.outline], axis=1)
+    return Region(letterbox.undo(there)[:, :2].copy(), region.area_px / letterbox.scale**2)
 
 
 def _inside(detections: Detections, bounds: Roi) -> Detections:
@@ -50,15 +112,4 @@ def _inside(detections: Detections, bounds: Roi) -> Detections:
     low = np.array([bounds.x, bounds.y] * 2, np.float32)
     high = low + np.array([bounds.width, bounds.height] * 2, np.float32)
     xyxy = detections.xyxy.clip(low, high)
-    cut = Detections(xyxy, detections.confidence, detections.class_id)
-    return cut.pick((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))
-
-
-def _together(tiles: list[Detections]) -> Detections:
-    if len(tiles) == 1:
-        return tiles[0]
-    return Detections(
-        np.concatenate([t.xyxy for t in tiles]),
-        np.concatenate([t.confidence for t in tiles]),
-        np.concatenate([t.class_id for t in tiles]),
-    )
+    return replace(detections, xyxy=xyxy).pick((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from edge_inspector.datatypes import (
     SEVERITY,
+    Criteria,
     Detections,
     Evaluation,
     MeasuredView,
     Mode,
     Reason,
+    Roi,
     ThresholdState,
     Trigger,
 )
@@ -46,7 +48,7 @@ def a_trigger(seq: int = 1) -> Trigger:
 
 
 def an_inspection(*cameras: str) -> Inspection:
-    return Inspection(a_trigger(), Job(cameras, CLASSES, ThresholdState((0.5, 0.3)), "hash", MARGIN_NS))
+    return Inspection(a_trigger(), Job(cameras, Criteria(CLASSES), ThresholdState((0.5, 0.3)), "hash", MARGIN_NS))
 
 
 def a_view(camera: str, *scores: tuple[int, float], failure: Reason | None = None) -> MeasuredView:
@@ -56,7 +58,7 @@ def a_view(camera: str, *scores: tuple[int, float], failure: Reason | None = Non
         np.array([score for _, score in scores], np.float32),
         np.array([class_id for class_id, _ in scores], np.int64),
     )
-    return MeasuredView(camera, found, failure, "" if failure is None else "why", frame_id=4)
+    return MeasuredView(camera, found, Roi(0, 0, 64, 64), failure, "" if failure is None else "why", frame_id=4)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,18 @@
-"""Exports with their own NMS (YOLOv10, YOLO26, `nms=True`): one output (n, rows, 6)."""
+"""Exports that choose their boxes themselves (YOLOv10, YOLO26, `nms=True`): one output (n, rows, 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
-
 from edge_inspector.datatypes import Detections, Tensors
+from edge_inspector.decoders import compact
 from edge_inspector.errors import BundleError, InferenceError
 from edge_inspector.settings import PluginConfig
 
-SCORE_LIMIT = 1.01  # a probability, with room for the rounding of a quantised output
+MORE_ROWS = "raise score_floor in model.toml or export the model with a higher max_det"
+
+LARGEST_FRACTION = 1.5  # boxes that are parts of the input's size reach over its edge, by less than half of it
 
 
 class Config(PluginConfig):
@@ -21,7 +22,12 @@ class Config(PluginConfig):
 
 
 class EndToEnd:
-    """Each row: x1, y1, x2, y2 in model-input pixels, score, class; rows below the floor are padding."""
+    """Each row: x1, y1, x2, y2 in model-input pixels, score, class; rows below the floor are padding.
+
+    An export with `nms=True` tells the best class of each box only: see docs/decisions/0004.
+    """
+
+    tasks = ("detect",)
 
     def __init__(self, config: Config | None = None) -> None:
         self._config = config or Config()
@@ -33,32 +39,23 @@ class EndToEnd:
             raise BundleError(f"decoder end2end: {problem}; correct decoder in model.toml, or export again")
 
     def decode(self, tensors: Tensors, tile: int, score_floor: float, classes: int) -> Detections:
-        """The rows from the floor up. InferenceError for scores or class ids that are none."""
+        """The rows from the floor up. InferenceError for scores or class ids that are none, or when no row is free."""
         problem = _problem({name: array.shape for name, array in tensors.by_name.items()})
         if problem:
             raise InferenceError(f"decoder end2end: {problem}")
         (output,) = tensors.by_name.values()
-        rows = output[tile]
-        found = rows[rows[:, 4] >= score_floor].astype(np.float32)
-        if not len(found):
-            return Detections.none()
-        confidence, class_id = found[:, 4], found[:, 5]
-        if confidence.max() > SCORE_LIMIT:
-            raise InferenceError(f"decoder end2end: a score is {confidence.max():.4g}, expected 0..1")
-        strange = class_id[(class_id != np.floor(class_id)) | (class_id < 0) | (class_id >= classes)]
-        if len(strange):
+        found = compact.detections("end2end", output[tile], score_floor, classes, MORE_ROWS)
+        if len(found) and found.xyxy.max() <= LARGEST_FRACTION:
             raise InferenceError(
-                f"decoder end2end: a class id is {strange[0]:g}, expected 0..{classes - 1}; "
-                "classes in model.toml must be those that the model was trained with"
+                f"decoder end2end: no box number is above {found.xyxy.max():.4g}, expected px of the model's input; if "
+                "boxes are parts of its width and height, as RT-DETR's are, the decoder is rtdetr"
             )
-        return Detections(
-            np.ascontiguousarray(found[:, :4]), np.minimum(confidence, np.float32(1)), class_id.astype(np.int64)
-        )
+        return found
 
 
 def _problem(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    expected = "expected one of (n, rows, 6)"
+    expected = f"expected one of (n, rows, {compact.COLUMNS})"
     if len(shapes) != 1:
         return f"the model has {len(shapes)} outputs ({', '.join(shapes)}), {expected}"
     ((name, shape),) = shapes.items()
-    return "" if len(shape) == 3 and shape[2] == 6 else f"output {name} is {shape}, {expected}"
+    return "" if len(shape) == 3 and shape[2] == compact.COLUMNS else f"output {name} is {shape}, {expected}"

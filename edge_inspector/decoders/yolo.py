@@ -1,4 +1,4 @@
-"""YOLOv8 and YOLO11 detection exports: one output (n, 4 + classes, anchors)."""
+"""YOLOv8, YOLO11 and YOLO26 detection exports without their own NMS: one output (n, 4 + classes, anchors)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 
 from edge_inspector.datatypes import Detections, Tensors
+from edge_inspector.decoders import compact
+from edge_inspector.decoders.boxes import corners, refuse_no_probability
 from edge_inspector.errors import BundleError, InferenceError
 from edge_inspector.settings import PluginConfig
 
-SCORE_LIMIT = 1.01  # a probability, with room for the rounding of a quantised output
+REMEDY = "export the model with its sigmoid"
 
 
 class Config(PluginConfig):
@@ -23,12 +25,14 @@ class Config(PluginConfig):
 class Yolo:
     """Each column: centre x, centre y, width, height in model-input pixels, then a probability for each class."""
 
+    tasks = ("detect",)
+
     def __init__(self, config: Config | None = None) -> None:
         self._config = config or Config()
 
     def check(self, shapes: Mapping[str, tuple[int, ...]], classes: int) -> None:
-        """BundleError unless there is exactly one output, of shape (n, 4 + classes, anchors)."""
-        problem = _problem(shapes, classes)
+        """BundleError unless there is exactly one output, of shape (n, 4 + classes, anchors) or our own rows."""
+        problem = compact.problem(shapes) if compact.OUTPUT in shapes else _problem(shapes, classes)
         if problem:
             raise BundleError(f"decoder yolo: {problem}; correct classes or decoder in model.toml, or export again")
 
@@ -37,25 +41,22 @@ class Yolo:
 
         Not for its best class only: one with a high threshold would hide another that its own threshold lets count.
         """
+        if compact.OUTPUT in tensors.by_name:
+            return compact.decode("yolo", tensors, tile, score_floor, classes)
         problem = _problem({name: array.shape for name, array in tensors.by_name.items()}, classes)
         if problem:
             raise InferenceError(f"decoder yolo: {problem}")
         (output,) = tensors.by_name.values()
         columns = output[tile]
-        survivors = np.flatnonzero(columns[4:].max(axis=0) >= score_floor)  # few: all that follows is small
-        if not len(survivors):
+        if not columns.shape[1]:
             return Detections.none()
-        found = columns[:, survivors].astype(np.float32).T
-        row, class_id = np.nonzero(found[:, 4:] >= score_floor)
-        confidence = found[row, 4 + class_id]
-        if confidence.max() > SCORE_LIMIT:
-            raise InferenceError(
-                f"decoder yolo: a class score is {confidence.max():.4g}, expected 0..1; "
-                "export the model with its sigmoid"
-            )
-        centre, half = found[row, :2], found[row, 2:4] / 2
-        xyxy = np.concatenate([centre - half, centre + half], axis=1)
-        return Detections(xyxy, np.minimum(confidence, np.float32(1)), class_id.astype(np.int64))
+        best = columns[4:].max(axis=0)
+        refuse_no_probability("yolo", best, REMEDY)
+        survivors = np.flatnonzero(best >= score_floor)  # few: all that follows is small
+        scores = columns[4:, survivors].astype(np.float32).T
+        row, class_id = np.nonzero(scores >= score_floor)
+        boxes = corners(columns[:4, survivors].T)
+        return Detections(boxes[row], scores[row, class_id].clip(max=1), class_id.astype(np.int64))
 
 
 def _problem(shapes: Mapping[str, tuple[int, ...]], classes: int) -> str:

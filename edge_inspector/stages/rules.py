@@ -8,11 +8,14 @@ import numpy as np
 
 from edge_inspector.datatypes import (
     SEVERITY,
+    Classification,
+    Criteria,
     Defect,
     Evaluation,
     Homography,
     Judgement,
     MeasuredView,
+    Measurement,
     Reason,
     ThresholdState,
 )
@@ -20,11 +23,13 @@ from edge_inspector.stages.geometry import box_size_mm
 
 
 def judge(
-    expected: Sequence[str], classes: Sequence[str], thresholds: ThresholdState, views: Sequence[MeasuredView]
+    expected: Sequence[str], criteria: Criteria, thresholds: ThresholdState, views: Sequence[MeasuredView]
 ) -> Judgement:
     """The word on one part: the worst view decides, and a view that is missing or failed can never be OK.
 
-    A detection is a defect when its confidence reaches its class's threshold; defects come strongest first.
+    A detection is a defect when its confidence reaches its class's threshold; defects come strongest first. So does a
+    class of a classified view; that view is OK only when its best class is good and reaches its threshold. A measured
+    value outside its limits is a defect.
     """
     by_camera = {view.camera: view for view in views}
     defects: list[Defect] = []
@@ -36,10 +41,13 @@ def judge(
         elif view.failure is not None:
             words.append((Evaluation.UNDEFINED, view.failure, view.failure_text))
         else:
-            found = defects_in(view, classes, thresholds)
+            found = defects_in(view, criteria, thresholds)
+            doubt = "" if found else _doubt(view, criteria, thresholds)
             defects += found
             if found:
                 words.append((Evaluation.NOT_OK, Reason.DEFECT, ""))
+            elif doubt:
+                words.append((Evaluation.NOT_DECIDABLE, Reason.NONE, doubt))
             else:
                 words.append((Evaluation.OK, Reason.NONE, ""))
     judged = sum(1 for word in words if word[0] is not Evaluation.UNDEFINED)
@@ -52,24 +60,64 @@ def judge(
     return Judgement(evaluation, reason, text, tuple(defects), judged)
 
 
-def defects_in(view: MeasuredView, classes: Sequence[str], thresholds: ThresholdState) -> tuple[Defect, ...]:
-    """The detections of one view that reach the threshold of their class, strongest first."""
-    found = view.detections
+def defects_in(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -> tuple[Defect, ...]:
+    """What of one view is a defect, strongest first."""
+    found = view.findings
     # In float32, as the model gives it: 0.35 as a float32 is less than 0.35.
-    limits = np.array(thresholds.by_class, np.float32)[found.class_id]
-    rows = np.flatnonzero(found.confidence >= limits).tolist()
-    rows.sort(key=lambda i: -float(found.confidence[i]))
+    limits = np.array(thresholds.by_class, np.float32)
+    if isinstance(found, Measurement):
+        return _outside(view, found, criteria)
+    if isinstance(found, Classification):
+        loud = np.flatnonzero(found.scores >= limits)
+        best = np.flatnonzero(found.scores == found.scores.max())
+        loud = np.union1d(loud, best)  # what it looks like most is no good part, however unsure: a tie is a doubt
+        seen = [(int(c), float(found.scores[c]), _whole(view)) for c in loud if c not in criteria.good]
+    else:
+        rows = np.flatnonzero(found.confidence >= limits[found.class_id]).tolist()
+        seen = [
+            (int(found.class_id[i]), float(found.confidence[i]), _xyxy(found.xyxy[i].tolist()))
+            for i in rows
+            if int(found.class_id[i]) not in criteria.good
+        ]
+    seen.sort(key=lambda one: -one[1])
+    return tuple(_defect(view, criteria.classes[c], c, score, xyxy) for c, score, xyxy in seen)
+
+
+def _doubt(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -> str:
+    """Why a view without a defect is still not OK, empty = it is OK."""
+    if not isinstance(view.findings, Classification):
+        return ""
+    best = int(np.argmax(view.findings.scores))
+    score, threshold = view.findings.scores[best], np.float32(thresholds.by_class[best])
+    if score >= threshold:
+        return ""
+    return f"{criteria.classes[best]} only {score:.2f} in {view.camera}, expected {threshold:.2f}"
+
+
+def _outside(view: MeasuredView, found: Measurement, criteria: Criteria) -> tuple[Defect, ...]:
+    """Values that are not within their limits; one that is no number is outside."""
     return tuple(
-        Defect(
-            class_name=classes[found.class_id[i]],
-            class_id=int(found.class_id[i]),
-            score=round(float(found.confidence[i]), 4),
-            box=_xywh(found.xyxy[i].tolist()),
-            camera=view.camera,
-            size_mm=None if view.plane is None else _size_mm(found.xyxy[i].tolist(), view.plane),
-        )
-        for i in rows
+        _defect(view, name, i, 1.0, _whole(view))
+        for i, (name, value, limits) in enumerate(zip(criteria.classes, found.values, criteria.limits, strict=True))
+        if not limits.low <= value <= limits.high
     )
+
+
+def _defect(
+    view: MeasuredView, name: str, class_id: int, score: float, xyxy: tuple[float, float, float, float]
+) -> Defect:
+    size_mm = None if view.plane is None else _size_mm(xyxy, view.plane)
+    return Defect(name, class_id, round(score, 4), _xywh(xyxy), view.camera, size_mm)
+
+
+def _whole(view: MeasuredView) -> tuple[float, float, float, float]:
+    bounds = view.bounds
+    return (bounds.x, bounds.y, bounds.x + bounds.width, bounds.y + bounds.height)
+
+
+def _xyxy(four: Sequence[float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = four
+    return (x1, y1, x2, y2)
 
 
 def _size_mm(xyxy: Sequence[float], plane: Homography) -> tuple[float, float]:

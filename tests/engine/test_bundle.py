@@ -7,7 +7,7 @@ import pytest
 
 from edge_inspector import plugins
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
-from edge_inspector.datatypes import InputSpec, PreparePlan
+from edge_inspector.datatypes import Criteria, InputSpec, Limits, PreparePlan
 from edge_inspector.engine import bundle as module
 from edge_inspector.engine.bundle import find_bundle, load_bundle
 from edge_inspector.errors import BundleError
@@ -90,8 +90,13 @@ def test_the_models_hash_changes_with_the_weights(folder: Path) -> None:
         ('name = "demo"', 'name = "demo"\nthreshold = 1', ["threshold = 1", "nobody reads"]),
         ("pad_value = 114", "pad_value = 114\nfill = 1", ["input.fill = 1"]),
         ("pad_value = 114", "pad_value = 256", ["input.pad_value = 256"]),
-        ('task = "detect"', 'task = "segment"', ["task = 'segment'", "detect"]),
-        ('decoder = "yolo"', 'decoder = "ssd"', ["decoder = 'ssd'", "end2end, yolo"]),
+        ('task = "detect"', 'task = "guess"', ["task = 'guess'", "detect"]),
+        ('task = "detect"', 'task = "segment"', ["decoder = 'yolo' cannot segment", "'detect'"]),
+        ('task = "detect"', 'task = "classify"', ["decoder = 'yolo' cannot classify", "good is missing"]),
+        ("score_floor", 'good = ["dent"]\nscore_floor', ["good names 'dent'", "open, short"]),
+        ("score_floor", "decoder_options = {sigmoid = 1}\nscore_floor", ["decoder_options.sigmoid", "nobody reads"]),
+        ("[metrics]", "[limits]\nopen = {low = 1, high = 2}\n[metrics]", ["limits is of no use for task = 'detect'"]),
+        ('decoder = "yolo"', 'decoder = "ssd"', ["decoder = 'ssd'", "end2end, ", "yolo"]),
         (SHA256, "0" * 64, ["000000", SHA256, "damaged"]),
         ('["open", "short"]', '["open", "short", "open"]', ["open twice"]),
         ('["open", "short"]', '["open", "short", "spur"]', ["thresholds.spur is missing"]),
@@ -120,6 +125,34 @@ def test_what_is_wrong_is_named_with_file_key_and_value(folder: Path, old: str, 
     with pytest.raises(BundleError) as caught:
         load_bundle(folder)
     assert all(word in str(caught.value) for word in [*said, "model.toml"])
+
+
+MEASURING_TOML = (
+    MODEL_TOML[: MODEL_TOML.index("[thresholds]")].replace("detect", "measure").replace("yolo", "regression")
+)
+LIMITS = "[limits]\nopen = {low = 2.0, high = 3.0, unit = 'mm'}\nshort = {low = 0.0, high = 1.0}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MEASURING_TOML + LIMITS.replace("2.0", "4.0"), ["limits.open.low = 4 is above high = 3"]),
+        (MEASURING_TOML + LIMITS.replace("open", "gap"), ["limits.open is missing", "limits.gap is of no value"]),
+        (f'good = ["open"]\n{MEASURING_TOML}{LIMITS}', ["good is of no use for task = 'measure'"]),
+    ],
+)
+def test_what_is_wrong_with_limits_is_named(folder: Path, text: str, said: list[str]) -> None:
+    (folder / "model.toml").write_text(text)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    assert all(word in str(caught.value) for word in said)
+
+
+def test_a_measuring_bundle_has_limits_in_the_order_of_its_values(folder: Path) -> None:
+    (folder / "model.toml").write_text(MEASURING_TOML + LIMITS)
+    assert load_bundle(folder).criteria == Criteria(
+        ("open", "short"), frozenset(), (Limits(2.0, 3.0, "mm"), Limits(0.0, 1.0, ""))
+    )
 
 
 @pytest.mark.parametrize("name", ["model.toml", "model.onnx"])
