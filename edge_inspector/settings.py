@@ -120,11 +120,35 @@ class RoiSettings(Settings):
     height: int = Field(gt=0, description="Height, px.")
 
 
+class TilingSettings(Settings):
+    """A view cut into overlapping tiles, for defects that would be too small in a large picture shrunk to the input."""
+
+    width_px: int | None = Field(
+        None,
+        gt=0,
+        le=65535,
+        description="Width of a tile, undistorted full-image px; without it the model's input width: no shrinking.",
+    )
+    height_px: int | None = Field(
+        None, gt=0, le=65535, description="Height of a tile, likewise; without it the model's input height."
+    )
+    overlap_px: int = Field(
+        gt=0,
+        le=65535,
+        description="What neighbouring tiles share at the least, px: the side of the largest defect, which so is whole "
+        "in one of them. What is larger is put together from its parts.",
+    )
+
+
 class View(Settings):
     """One camera's part in a recipe."""
 
     camera: Name = Field(description="A camera of this file; a camera gives one view of a part.")
     roi: RoiSettings | None = Field(None, description="Inspect only this rectangle, in undistorted full-image pixels.")
+    tiling: TilingSettings | None = Field(
+        None,
+        description="Look at it in overlapping tiles; each costs a run of the model. None: shrink it to the input.",
+    )
     features: Features = Field(
         default_factory=dict,
         description="GenICam features of the camera while this recipe is active, such as ExposureTime and Gain.",

@@ -58,6 +58,10 @@ class StationSettings(Settings):
         " inside state_dir.",
     )
     max_open: int = Field(8, ge=1, le=64, description="Parts in work at the same time; one more is refused.")
+    accept_unverified: tuple[Name, ...] = Field(
+        (),
+        description="Bundles whose engines may run although too few golden pictures prove them; Warning stays on.",
+    )
     grab_timeout_s: float = Field(2.0, gt=0, le=60, description="How long a triggered picture may take.")
     stop_timeout_s: float = Field(5.0, gt=0, le=60, description="How long open parts may finish at a stop.")
 

@@ -17,9 +17,15 @@ def nms(detections: Detections, iou: float, limit: int = LIMIT_PER_CLASS) -> Det
 
     Only the `limit` most confident of each class are looked at. Boxes must not be empty, confidences above zero.
     """
-    if not len(detections):
-        return detections
-    candidates = detections.pick(_most_confident(detections, limit))
+    return detections.pick(survivors(detections, iou, limit))
+
+
+def survivors(detections: Detections, iou: float, limit: int = LIMIT_PER_CLASS) -> npt.NDArray[np.int64]:
+    """Indices of what `nms` leaves, in its order."""
+    looked_at = most_confident(detections, limit)
+    if not len(looked_at):
+        return looked_at
+    candidates = detections.pick(looked_at)
     # OpenCV keeps classes apart by shifting each beyond the largest coordinate, which is right from zero up only
     origin = candidates.xyxy.min(axis=0)[:2].astype(np.float64)
     corners = candidates.xyxy.astype(np.float64)
@@ -27,10 +33,10 @@ def nms(detections: Detections, iou: float, limit: int = LIMIT_PER_CLASS) -> Det
     kept = cv2.dnn.NMSBoxesBatched(
         xywh.tolist(), candidates.confidence.tolist(), candidates.class_id.tolist(), 0.0, iou
     )  # lists: arrays measured slower
-    return candidates.pick(np.asarray(kept, np.int64))
+    return looked_at[np.asarray(kept, np.int64)]
 
 
-def _most_confident(detections: Detections, limit: int) -> npt.NDArray[np.int64]:
+def most_confident(detections: Detections, limit: int) -> npt.NDArray[np.int64]:
     """Indices, rising, of the `limit` largest of each class; among equals at the border the first ones."""
     confidence, class_id = detections.confidence, detections.class_id
     if len(confidence) <= limit:

@@ -10,9 +10,20 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_inspector.datatypes import Calibration, InputSpec, PreparePlan, Roi
+from edge_inspector.datatypes import Calibration, Frame, InputSpec, PreparePlan, RawView, Roi, Tiling
 from edge_inspector.errors import FrameError
-from edge_inspector.stages.prepare import EXACT_FROM, FusedMap, fitted, fused_map, prepare, prepare_plain
+from edge_inspector.stages.prepare import (
+    EXACT_FROM,
+    MAPS_KEPT,
+    FusedMap,
+    fits,
+    fitted,
+    fused_map,
+    prepare,
+    prepare_plain,
+    raw_view,
+)
+from edge_inspector.stages.tiles import MOST_TILES, tile_windows
 
 cv2.setNumThreads(1)
 
@@ -310,12 +321,13 @@ def test_the_fused_map_looks_where_the_lens_bends_to_within_a_32nd_of_a_pixel(pl
 @settings(deadline=None)
 @given(plan=plans(largest_px=200))
 def test_a_point_of_the_cameras_picture_comes_back_to_a_20th_of_a_pixel_of_the_undistorted(plan: PreparePlan) -> None:
-    """Where the lens packs less than 1.5 pixels into one."""
+    """Where the lens packs less than 1.5 pixels into one along each axis, shear included."""
     _, looked_at, undone = places(plan)
     truth = straightened(plan.calibration, looked_at)
     step = 0.5
-    across, down = (bent(plan.calibration, undone + np.array(d) * step) - looked_at for d in ((1, 0), (0, 1)))
-    packed = step / np.minimum(np.abs(across[:, 0]), np.abs(down[:, 1])).clip(1e-3)
+    across, down = ((bent(plan.calibration, undone + np.array(d) * step) - looked_at) / step for d in ((1, 0), (0, 1)))
+    spanned = np.abs(across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]).clip(1e-3)
+    packed = np.maximum(np.abs(down).sum(axis=1), np.abs(across).sum(axis=1)) / spanned
     plain = packed < 1.5
     assume(plain.any())
     assert np.abs(truth - undone)[plain].max() <= 0.05
@@ -343,6 +355,85 @@ def test_the_letterbox_undoes_itself_and_no_edge_is_off_by_more_than_half_an_inp
     )
 
 
+TILED = Tiling(40, 30, 10)
+
+
+@pytest.mark.parametrize("calibration", [None, BARREL, FISHEYE], ids=["no lens", "pinhole", "fisheye"])
+@pytest.mark.parametrize(
+    ("roi", "side"),
+    [(None, 40), (Roi(11, 7, 101, 77), 17), (Roi(11, 7, 101, 77), 64)],
+    ids=["same size", "roi, shrunk", "roi, enlarged"],
+)
+@pytest.mark.parametrize("pixel_format", ["Mono8", "Mono12", "BGR8", "BayerGB8", "BayerRG12"])
+@pytest.mark.parametrize("way", [prepare, prepare_plain])
+def test_each_tile_is_bit_for_bit_what_its_window_alone_gives(way, pixel_format, side: int, roi, calibration) -> None:
+    shape, deep = (120, 160, 3) if pixel_format == "BGR8" else (120, 160), pixel_format.endswith("12")
+    picture = np.random.default_rng(0).integers(0, 4096 if deep else 256, shape, np.uint16 if deep else np.uint8)
+    plan = PreparePlan(replace(RGB, width_px=side, height_px=side), roi, calibration, TILED)
+    batch = way(picture, pixel_format, plan)
+    bounds = roi or Roi(0, 0, 160, 120)
+    assert batch.bounds == bounds
+    assert batch.windows == tile_windows(bounds, TILED)
+    assert len(batch.windows) == (5 * 6 if roi is None else 4 * 4)
+    for i, window in enumerate(batch.windows):
+        alone = way(picture, pixel_format, replace(plan, roi=window, tiling=None))
+        assert batch.tiles[i] == alone.tiles[0]
+        assert (batch.pixels[i] == alone.pixels[0]).all()
+
+
+@pytest.mark.parametrize("calibration", [None, BARREL])
+@pytest.mark.parametrize("way", [prepare, prepare_plain])
+def test_a_picture_no_larger_than_a_tile_is_prepared_as_without_tiles(way, calibration) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (120, 160), np.uint8)
+    plan = PreparePlan(RGB, None, calibration)
+    tiled, whole = (way(picture, "BayerRG8", p) for p in (replace(plan, tiling=Tiling(160, 120, 8)), plan))
+    assert (tiled.pixels == whole.pixels).all()
+    assert (tiled.tiles, tiled.bounds, tiled.windows) == (whole.tiles, whole.bounds, whole.windows)
+
+
+@pytest.mark.parametrize("calibration", [None, BARREL])
+def test_a_box_in_any_tile_comes_back_to_the_place_of_its_thing(calibration) -> None:
+    picture = np.zeros((120, 160), np.uint8)
+    cv2.circle(picture, (84, 52), 3, 255, -1)
+    seen = 0
+    batch = prepare(picture, "Mono8", PreparePlan(replace(GRAY, pad_value=0), None, calibration, TILED))
+    seen_at = np.array([[84.0, 52.0]])
+    ((x, y),) = (seen_at if calibration is None else straightened(calibration, seen_at)) + 0.5
+    for pixels, letterbox, window in zip(batch.pixels[:, 0], batch.tiles, batch.windows, strict=True):
+        if not (window.x + 5 < x < window.x + window.width - 5 and window.y + 5 < y < window.y + window.height - 5):
+            continue
+        weight, (v, u) = pixels / pixels.sum(), np.mgrid[:64, :64] + 0.5
+        box = letterbox.undo(np.array([[(weight * u).sum(), (weight * v).sum()] * 2], np.float32))[0]
+        assert box[:2] == pytest.approx((x, y), abs=0.3)
+        seen += 1
+    assert seen
+
+
+@pytest.mark.parametrize("plan", [*(p.values[0] for p in PLANS), PreparePlan(GRAY, Roi(11, 7, 101, 77), BARREL, TILED)])
+def test_a_raw_view_says_what_the_prepared_batch_says(plan: PreparePlan) -> None:
+    picture = smooth((120, 160))
+    batch, view = prepare(picture, "Mono8", plan), raw_view(frame(picture, "Mono8"), plan)
+    assert (view.tiles, view.bounds, view.windows) == (batch.tiles, batch.bounds, batch.windows)
+    assert view.frame.pixels is picture
+
+
+def frame(pixels: np.ndarray, pixel_format: str) -> Frame:
+    return Frame("top", 1, 0, 0, pixels, pixel_format)
+
+
+def test_the_maps_of_four_views_with_the_most_tiles_are_kept() -> None:
+    """Else each picture would wait for them: they take a hundred times as long as a picture."""
+    lenses = [replace(BARREL, matrix=(150.0 + i, 150.0, 80.0, 60.0)) for i in range(4)]
+    plans = [PreparePlan(replace(GRAY, width_px=8, height_px=8), None, lens, Tiling(27, 22, 8)) for lens in lenses]
+    assert [len(fits(plan, (120, 160))) for plan in plans] == [MOST_TILES] * 4
+    assert 4 * MOST_TILES <= MAPS_KEPT
+    fused_map.cache_clear()
+    for _ in range(2):
+        for plan in plans:
+            prepare(np.zeros((120, 160), np.uint8), "Mono8", plan)
+    assert (fused_map.cache_info().misses, fused_map.cache_info().hits) == (4 * MOST_TILES, 4 * MOST_TILES)
+
+
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ballscrew" / "images"
 
 
@@ -359,6 +450,10 @@ def test_the_fused_way_agrees_with_the_plain_chain_on_real_parts(distortion) -> 
         apart = np.abs(prepare(photo, "BGR8", plan).pixels - prepare_plain(photo, "BGR8", plan).pixels)
         assert apart.mean() < 1
         assert np.percentile(apart, 99) <= 8
+
+
+def on_device(pixels: np.ndarray, pixel_format: str, plan: PreparePlan) -> RawView:
+    return raw_view(frame(pixels, pixel_format), plan)
 
 
 @pytest.mark.parametrize(
@@ -379,10 +474,20 @@ def test_the_fused_way_agrees_with_the_plain_chain_on_real_parts(distortion) -> 
         (np.full((10, 20), 4096, np.uint16), "Mono12", PreparePlan(GRAY), ["Mono12", "4096", "4095"]),
         (np.full((10, 20), 4096, np.uint16), "BayerGB12", PreparePlan(RGB), ["BayerGB12", "4096", "4095"]),
         (np.zeros((10, 20), np.uint8), "BayerRG12", PreparePlan(RGB), ["BayerRG12", "uint8", "uint16"]),
+        (
+            np.zeros((90, 100), np.uint8),
+            "Mono8",
+            PreparePlan(GRAY, tiling=Tiling(20, 20, 10)),
+            ["100x90", "72 tiles", "20x20", "at most 64"],
+        ),
+        (np.zeros((9000, 9000), np.uint8), "Mono8", PreparePlan(GRAY, tiling=Tiling(2, 2, 1)), ["80982001 tiles"]),
     ],
 )
-@pytest.mark.parametrize("way", [prepare, prepare_plain])
+@pytest.mark.parametrize("way", [prepare, prepare_plain, on_device])
 def test_a_picture_that_cannot_be_inspected_is_refused_by_name(pixels, pixel_format, plan, said, way) -> None:
+    if way is on_device and "4095" in said:
+        assert way(pixels, pixel_format, plan).tiles  # nobody has read a pixel: the device looks for these
+        return
     with pytest.raises(FrameError) as caught:
         way(pixels, pixel_format, plan)
     assert all(word in str(caught.value) for word in said)
