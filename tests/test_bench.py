@@ -37,7 +37,7 @@ from edge_inspector.interfaces import ModelFile, StationStatus, TriggerAccepted,
 
 SIDE = 32
 HW = (120, 192)
-STAGES = ["acquire", "prepare", "queue", "infer", "hop", "finish", "tell"]
+STAGES = ["acquire", "prepare", "queue", "infer", "finish", "hop", "tell"]
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ def test_the_station_sees_the_picture_without_the_lens_again(pixel_format: str) 
     calibration = lens((300, 480))
     source = FrameSource("bench", filmed([picture], pixel_format, calibration), pixel_format)
     plan = PreparePlan(InputSpec(300, 480, "gray", 1.0, (0.0,), (1.0,), 0), calibration=calibration)
-    seen = pipeline.prepare(source.grab(0.0), plan).pixels[0, 0]
+    seen = pipeline.prepare(source.next_frame(), plan).pixels[0, 0]
     difference = np.abs(seen[10:-10, 100:380] - picture[10:-10, 10:290])
     assert difference.mean() < 2
     bent = filmed([picture], "Mono8", calibration)[0][10:-10, 100:380].astype(np.float32)
@@ -144,7 +144,11 @@ def test_the_station_sees_the_picture_without_the_lens_again(pixel_format: str) 
 def test_the_source_hands_out_its_frames_in_turn_and_numbers_them() -> None:
     frames = [np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8)]
     source = FrameSource("bench", frames, "Mono8")
-    taken = [source.grab(0.0) for _ in range(3)]
+    taken = []
+    for _ in range(3):
+        assert source.grab(0.0) is None  # nobody has asked for one
+        source.trigger()
+        taken.append(source.grab(0.0))
     assert [f.frame_id for f in taken] == [1, 2, 3]
     assert [f.pixels is frames[i] for f, i in zip(taken, (0, 1, 0), strict=True)] == [True] * 3
 
@@ -154,7 +158,7 @@ def test_the_source_hands_out_its_frames_in_turn_and_numbers_them() -> None:
 
 def test_both_references_run_the_network_of_the_bundle(bundle: Path) -> None:
     plan = PreparePlan(InputSpec(SIDE, SIDE, "gray", 1 / 255, (0.0,), (1.0,), 0))
-    frame = FrameSource("bench", [np.full((SIDE, SIDE), 51, np.uint8)], "Mono8").grab(0.0)
+    frame = FrameSource("bench", [np.full((SIDE, SIDE), 51, np.uint8)], "Mono8").next_frame()
     batch = pipeline.prepare(frame, plan)
     path = str(bundle / "model.onnx")
     (direct,) = session_run(path, threads=1)(batch)

@@ -6,8 +6,11 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 
+from edge_inspector.backends import onnxruntime as ort
+from edge_inspector.backends import openvino as ov
 from edge_inspector.datatypes import Batch, PreparePlan
 from edge_inspector.interfaces import Backend, ModelFile
+from edge_inspector.settings import PluginConfig
 
 Call = Callable[[Batch], object]
 TIMEOUT_S = 60.0
@@ -31,6 +34,15 @@ class Bare:
         return spent
 
 
+def bare_call(settings: PluginConfig, backend: Backend, model: ModelFile, plan: PreparePlan) -> Call:
+    """The native call of the runtime that `settings` are for, or what comes next to it."""
+    if isinstance(settings, ort.Config):
+        return session_run(model.onnx_path, settings.threads)
+    if isinstance(settings, ov.Config):
+        return openvino_infer(model.onnx_path, settings)
+    return backend_run(backend, model, plan)
+
+
 def session_run(onnx_path: str, threads: int) -> Call:
     """ONNX Runtime's own `session.run`, with the threads that the station's session has."""
     import onnxruntime
@@ -43,6 +55,14 @@ def session_run(onnx_path: str, threads: int) -> Call:
     session = onnxruntime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch.pixels})
+
+
+def openvino_infer(onnx_path: str, config: ov.Config) -> Call:
+    """OpenVINO's own `infer` of one request, compiled as the station's is; gives the outputs in the file's order."""
+    core = ov.package().Core()
+    compiled = core.compile_model(core.read_model(onnx_path), config.device, ov.properties(config))
+    request = compiled.create_infer_request()
+    return lambda batch: list(request.infer({0: batch.pixels}, share_inputs=True).values())
 
 
 def backend_run(backend: Backend, model: ModelFile, plan: PreparePlan) -> Call:

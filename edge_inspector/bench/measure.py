@@ -15,16 +15,18 @@ import anyio.to_thread
 
 from edge_inspector import config, pipeline
 from edge_inspector.assembly import assemble
-from edge_inspector.bench.bare import Bare, backend_run, session_run
+from edge_inspector.bench.bare import Bare, bare_call
 from edge_inspector.bench.link import Part, TimingLink
 from edge_inspector.bench.report import BenchReport, Round, machine, spread
 from edge_inspector.bench.source import FrameSource, Gray, filmed, known_format, lens
 from edge_inspector.calibration.file import calibration_text
 from edge_inspector.control import Control
-from edge_inspector.datatypes import Calibration, Evaluation
-from edge_inspector.errors import InferenceError
+from edge_inspector.datatypes import Calibration, Evaluation, ThresholdState
+from edge_inspector.errors import ConfigError, InferenceError
+from edge_inspector.interfaces import ModelFile
 from edge_inspector.settings import PictureGate
 from edge_inspector.station import daemon
+from edge_inspector.station.engines import Chosen, Engines
 from edge_inspector.station.parts import CameraPlan, Parts
 
 WARM_UP = 10
@@ -81,6 +83,16 @@ class _Measured:
     pipelined: list[Part]
 
 
+class Trusted(Engines):
+    """Every model may run: time is measured here, not verdicts."""
+
+    def __init__(self) -> None:
+        pass
+
+    def choose(self, recipe: str, model_file: ModelFile, thresholds: ThresholdState) -> Chosen:
+        return Chosen(model_file)
+
+
 def run_bench(options: BenchOptions, pictures: Sequence[Gray]) -> BenchReport:
     """Measure with these gray pictures of parts. ConfigError: an option that cannot be; InferenceError: no verdict."""
     pixel_format = known_format(options.pixel_format)
@@ -89,18 +101,18 @@ def run_bench(options: BenchOptions, pictures: Sequence[Gray]) -> BenchReport:
     with tempfile.TemporaryDirectory(prefix="edge-inspector-bench-") as folder:
         station = _station_file(Path(folder), options, calibration)
         parts, control = assemble(station)
-        backend = config.load(station).backend.model_dump()
+        backend = config.load(station).backend
         recipe = parts.recipes[parts.active_recipe]
         plan = recipe.plans[CAMERA]
+        if parts.backend.prepares_on_device:
+            raise ConfigError(f"backend {options.backend} is measured on its device: make test-gpu")
         parts.backend.load(recipe.model_file, plan, max_batch=1).close()  # a bundle that does not fit is told here
-        if options.backend == "onnxruntime":
-            call = session_run(recipe.model_file.onnx_path, backend["threads"])
-        else:
-            call = backend_run(parts.backend, recipe.model_file, plan)
-        batches = [pipeline.prepare(source.grab(0.0), plan) for _ in pictures]
+        call = bare_call(backend, parts.backend, recipe.model_file, plan)
+        batches = [pipeline.prepare(source.next_frame(), plan) for _ in pictures]
         link = TimingLink(parts.clock)
         gate = PictureGate(identical=len(pictures) > 1, min_brightness=0, max_saturated=1)  # works, and refuses none
-        parts = replace(parts, cameras={CAMERA: CameraPlan(lambda: source, gate)}, links=[link])
+        cameras = {CAMERA: CameraPlan(lambda: source, gate)}
+        parts = replace(parts, cameras=cameras, links=[link], engines=Trusted())
         before = machine()
         uvloop = importlib.util.find_spec("uvloop") is not None  # as `edge-inspector run`
         rounds = anyio.run(
@@ -112,7 +124,7 @@ def run_bench(options: BenchOptions, pictures: Sequence[Gray]) -> BenchReport:
         "image_hw": options.image_hw,
         "pixel_format": pixel_format,
         "undistorted": True,
-        "backend": backend,
+        "backend": backend.model_dump(),
         "block": options.block,
     }
     return _report(settings, before, rounds)
@@ -123,7 +135,7 @@ async def _measure(
 ) -> list[_Measured]:
     rounds = []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(daemon.run, parts, control, name="station")
+        tasks.start_soon(_station, parts, control, tasks.cancel_scope, name="station")
         await link.serial(WARM_UP)
         await anyio.to_thread.run_sync(bare.block, WARM_UP)
         for begun in range(0, options.frames, options.block):
@@ -131,7 +143,15 @@ async def _measure(
             calls = await anyio.to_thread.run_sync(bare.block, size)
             rounds.append(_Measured(calls, await link.serial(size), await link.pipelined(size)))
         control.stop()
+    if sum(len(one.serial) for one in rounds) < options.frames:
+        raise InferenceError("the bench was interrupted; nothing measured here counts")
     return rounds
+
+
+async def _station(parts: Parts, control: Control, everything: anyio.CancelScope) -> None:
+    """To its end, also by SIGINT: then nobody judges what the link waits for."""
+    await daemon.run(parts, control)
+    everything.cancel()
 
 
 def _station_file(folder: Path, options: BenchOptions, calibration: Calibration) -> Path:

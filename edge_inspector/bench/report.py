@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+
+from edge_inspector.backends.batches import cpu_name
 
 LATENCY_TARGET_PERCENT = 20.0
 THROUGHPUT_TARGET_PERCENT = 10.0
@@ -99,20 +100,10 @@ def machine() -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "versions": versions,
         "opencv_threads": cv2.getNumThreads(),
         "load_average_1min": round(os.getloadavg()[0], 2),
     }
-
-
-def _cpu() -> str:
-    """The board's name on a Jetson, the processor's elsewhere."""
-    board = Path("/proc/device-tree/model")
-    if board.is_file():
-        return board.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

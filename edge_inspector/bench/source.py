@@ -34,6 +34,7 @@ class FrameSource:
         self._pixel_format = pixel_format
         self._pictures = itertools.cycle(pictures)
         self._number = 0
+        self._asked = False
 
     def __enter__(self) -> FrameSource:
         return self
@@ -49,10 +50,18 @@ class FrameSource:
             raise FeatureError(f"camera {self.name}: pictures in memory have no features: {', '.join(features)}")
 
     def trigger(self) -> None:
-        """Nothing to expose: the pictures are there."""
+        """The next `grab` gives a picture."""
+        self._asked = True
 
-    def grab(self, timeout_s: float) -> Frame:
-        """The next picture; after the last comes the first."""
+    def grab(self, timeout_s: float) -> Frame | None:
+        """The next picture if one was asked for; after the last comes the first."""
+        if not self._asked:  # the station only looks whether the camera is there
+            return None
+        self._asked = False
+        return self.next_frame()
+
+    def next_frame(self) -> Frame:
+        """The next picture, whether asked for or not."""
         self._number += 1
         now = time.monotonic_ns()
         return Frame(self.name, self._number, now, now, next(self._pictures), self._pixel_format)
