@@ -13,7 +13,7 @@ from rich.table import Table
 from edge_inspector import plugins
 from edge_inspector.calibration.file import load_calibration
 from edge_inspector.cli.failures import told_to_the_user
-from edge_inspector.datatypes import Roi
+from edge_inspector.datatypes import Roi, Tiling
 from edge_inspector.engine import evaluate as evaluation
 from edge_inspector.engine.bundle import find_bundle, load_bundle
 from edge_inspector.errors import ConfigError
@@ -40,6 +40,10 @@ def evaluate(
     roi: Annotated[
         str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Look at this part only, in undistorted pixels.")
     ] = None,
+    tiling: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTH,HEIGHT,OVERLAP", help="Look at it in overlapping tiles, in undistorted pixels."),
+    ] = None,
     chain: Annotated[
         Chain, typer.Option(help="Prepare pictures as the station does, or in plain textbook steps to compare.")
     ] = Chain.FUSED,
@@ -62,6 +66,7 @@ def evaluate(
             extra,
             calibration=None if calibration is None else load_calibration(calibration),
             roi=None if roi is None else _roi(roi),
+            tiling=None if tiling is None else _tiling(tiling),
             chain="plain" if chain is Chain.PLAIN else "fused",
         )
         if report is not None:
@@ -77,6 +82,18 @@ def _roi(text: str) -> Roi:
             f"--roi {text!r} is not X,Y,WIDTH,HEIGHT; write four whole pixels, as 160,80,640,640"
         ) from None
     return Roi(x, y, width, height)
+
+
+def _tiling(text: str) -> Tiling:
+    try:
+        width, height, overlap = map(int, text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--tiling {text!r} is not WIDTH,HEIGHT,OVERLAP; write three whole pixels, as 640,640,96"
+        ) from None
+    if not 0 < overlap < min(width, height):
+        raise ConfigError(f"--tiling {text!r} has an overlap of {overlap}, expected 1 to {min(width, height) - 1}")
+    return Tiling(width, height, overlap)
 
 
 def _print(made: evaluation.EvaluationReport) -> None:

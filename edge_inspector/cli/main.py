@@ -15,6 +15,7 @@ from edge_inspector.cli import (
     demo,
     devices,
     doctor,
+    engine,
     evaluate,
     grab,
     plc_sim,
@@ -56,6 +57,7 @@ app.command("doctor")(doctor.doctor)
 app.command("grab")(grab.grab)
 app.add_typer(camera.camera, name="camera")
 app.add_typer(calibrate.calibrate, name="calibrate")
+app.add_typer(engine.engine, name="engine")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("plc-sim")(plc_sim.plc_sim)

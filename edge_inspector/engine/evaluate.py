@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_inspector import pipeline, plugins
-from edge_inspector.datatypes import Batch, Calibration, Detections, Floats, PixelFormat, PreparePlan, Roi
-from edge_inspector.engine.bundle import Bundle
+from edge_inspector import pipeline
+from edge_inspector.datatypes import Batch, Calibration, Detections, PixelFormat, PreparePlan, Roi, Tiling
+from edge_inspector.engine.bundle import Bundle, reading_of
+from edge_inspector.engine.differences import iou as iou_of
 from edge_inspector.errors import ConfigError, FrameError
 from edge_inspector.interfaces import Backend, Model
 from edge_inspector.stages.prepare import prepare, prepare_plain
@@ -113,19 +114,20 @@ def evaluate(
     *,
     calibration: Calibration | None = None,
     roi: Roi | None = None,
+    tiling: Tiling | None = None,
     chain: Chain = "fused",
 ) -> EvaluationReport:
     """Look at every picture of the COCO file, and at `extra_good`, which have no defect.
 
-    With a calibration, pictures are the camera's and labels lie in undistorted pixels. "fused" prepares a picture as
+    With a calibration, pictures are the camera's and labels lie in undistorted pixels. With `tiling` each is
+    looked at in tiles. "fused" prepares a picture as
     the station does, "plain" in textbook steps. ConfigError: pycocotools missing, classes, pictures, calibration or ROI
     that do not fit. BundleError: the model is not the bundle's.
     """
     coco_api = _pycocotools()
     pictures = _pictures(bundle, coco_json, images, extra_good)
-    plan = PreparePlan(bundle.spec, roi, calibration)
-    decoder = plugins.load("decoder", bundle.decoder)()
-    reading = pipeline.Reading(decoder, len(bundle.classes), bundle.score_floor, bundle.nms_iou)
+    plan = PreparePlan(bundle.spec, roi, calibration, tiling)
+    reading = reading_of(bundle)
     model = backend.load(bundle.model_file(), plan, 1)
     try:
         seen = _look(model, plan, _CHAINS[chain], reading, pictures)
@@ -232,6 +234,8 @@ def _look(
             shapes = {name: array.shape for name, array in tensors.by_name.items()}
             reading.decoder.check(shapes, reading.classes)
         found = pipeline.finish(tensors, batch, reading)
+        if not isinstance(found, Detections):
+            raise ConfigError(f"the model gives a {type(found).__name__.lower()}, expected boxes to evaluate")
         finished = time.perf_counter()
         times = {"prepare": prepared - start, "model": inferred - prepared, "finish": finished - inferred}
         seen.append(_Seen(picture, found, pixels.shape[:2], {stage: 1000 * s for stage, s in times.items()}))
@@ -341,23 +345,13 @@ def matches(
     for truth, found in zip(truths, founds, strict=True):
         counts[:, 0] += np.bincount(truth.class_id, minlength=classes)
         counts[:, 1] += np.bincount(found.class_id, minlength=classes)
-        overlap = _iou(found.xyxy, truth.xyxy)
+        overlap = iou_of(found.xyxy, truth.xyxy)
         overlap[found.class_id[:, None] != truth.class_id[None]] = 0
         for row in np.argsort(-found.confidence, kind="stable"):
             if len(truth) and overlap[row].max() >= iou:
                 counts[found.class_id[row], 2] += 1
                 overlap[:, overlap[row].argmax()] = 0
     return counts
-
-
-def _iou(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
-    """(n,4), (m,4) -> (n,m)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2]).astype(np.float64)
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:]).astype(np.float64)
-    shared = (high - low).clip(0).prod(axis=2)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1)
-    overlap: npt.NDArray[np.float64] = shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-9)
-    return overlap
 
 
 def _box_figures(counts: npt.NDArray[np.int64]) -> BoxFigures:
