@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,17 @@ from pathlib import Path
 from edge_inspector import __version__, config, plugins
 from edge_inspector.calibration.file import load_calibration
 from edge_inspector.config import Draft, Problem, StationConfig, StationFileError, dotted
+from edge_inspector.config.tiling import tiling_of, tiling_problems
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi, TriggerMode
-from edge_inspector.engine.bundle import Bundle, DamagedBundleError, find_bundle, load_bundle
+from edge_inspector.engine.bundle import Bundle, DamagedBundleError, find_bundle, load_bundle, reading_of
+from edge_inspector.engine.store import EngineStore
 from edge_inspector.errors import ConfigError
 from edge_inspector.health.clock import SystemClock
-from edge_inspector.pipeline import Reading
 from edge_inspector.settings import CameraConfig, Recipe, Settings
 from edge_inspector.stages import thresholds
 from edge_inspector.station.announcements import GRACE_NS, windows
+from edge_inspector.station.engines import Engines
 from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
@@ -45,7 +48,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
         name: CameraPlan(partial(plugins.load("camera", camera.type), name, camera), camera.gate)
         for name, camera in draft.cameras.items()
     }
-    recipes, problems = _recipes(path, draft, cameras)
+    recipes, bundles, problems = _recipes(path, draft, cameras)
     told = {problem.key for problem in draft.problems}
     beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *_nobody_acknowledges(path, draft)]
     problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
@@ -58,6 +61,8 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     flight = FlightRecord(station.runtime / "flight.bin")
     links = [plugins.load("plc", link.type)(name, link, identity, clock) for name, link in settings.plc.items()]
     publishers = [plugins.load("publisher", p.type)(name, p, identity) for name, p in settings.publishers.items()]
+    backend = plugins.load("backend", settings.backend.type)(settings.backend)
+    store = EngineStore(station.state_dir / "engines")
     parts = Parts(
         identity=identity,
         clock=clock,
@@ -66,7 +71,9 @@ def assemble(path: Path) -> tuple[Parts, Control]:
         active_recipe=station.recipe,
         recipes=recipes,
         cameras=cameras,
-        backend=plugins.load("backend", settings.backend.type)(settings.backend),
+        backend=backend,
+        engines=Engines(backend, store, bundles, frozenset(station.accept_unverified)),
+        build_command=lambda recipe: _build_command(path, bundles[recipe]),
         links=links,
         publishers=publishers,
         flight=flight,
@@ -83,9 +90,11 @@ def check(path: Path) -> StationConfig:
 
 def _recipes(
     path: Path, draft: Draft, cameras: Mapping[str, CameraPlan]
-) -> tuple[dict[str, LoadedRecipe], list[Problem]]:
+) -> tuple[dict[str, LoadedRecipe], dict[str, Bundle], list[Problem]]:
+    """Recipes and their bundles, by the recipe's name."""
     calibrations, problems = _calibrations(path, draft.cameras)
     loaded: dict[str, LoadedRecipe] = {}
+    bundles: dict[str, Bundle] = {}
     for name, recipe in draft.recipes.items():
         key = dotted(["recipes", name])
         bundle = None
@@ -98,7 +107,14 @@ def _recipes(
         problems += found
         if draft.station is not None and bundle is not None and not problems:
             loaded[name] = _loaded(name, recipe, bundle, calibrations)
-    return loaded, problems
+            bundles[name] = bundle
+    return loaded, bundles, problems
+
+
+def _build_command(station_file: Path, bundle: Bundle) -> list[str]:
+    """Builds in a process of its own: a builder takes all the cores that it gets, and may crash."""
+    build = ["engine", "build", str(bundle.folder), "--station", str(station_file.resolve()), "--progress"]
+    return [sys.executable, "-m", "edge_inspector", *build]
 
 
 def _calibrations(
@@ -170,6 +186,7 @@ def _recipe_problems(
     """What a recipe says against its bundle, its cameras and their calibrations."""
     if bundle is not None:
         yield from _threshold_problems(path, f"{key}.thresholds", recipe, bundle)
+        yield from tiling_problems(path, key, recipe, bundle, calibrations)
     for i, view in enumerate(recipe.views):
         if view.camera not in cameras:
             continue  # told already: the camera is unknown, or something is wrong in its table
@@ -209,23 +226,22 @@ def _threshold_problems(path: Path, key: str, recipe: Recipe, bundle: Bundle) ->
 
 
 def _loaded(name: str, recipe: Recipe, bundle: Bundle, calibrations: Mapping[str, Calibration | None]) -> LoadedRecipe:
-    decoder_config = plugins.config_model("decoder", bundle.decoder)(type=bundle.decoder)
-    decoder = plugins.load("decoder", bundle.decoder)(decoder_config)
     plans = {
         view.camera: PreparePlan(
             input=bundle.spec,
             roi=None if view.roi is None else Roi(view.roi.x, view.roi.y, view.roi.width, view.roi.height),
             calibration=calibrations[view.camera],
+            tiling=tiling_of(view, bundle.spec),
         )
         for view in recipe.views
     }
     return LoadedRecipe(
         name=name,
         settings=recipe,
-        classes=bundle.classes,
+        criteria=bundle.criteria,
         thresholds=thresholds.fixed(bundle.classes, bundle.default_thresholds, recipe.thresholds),
         model_hash=bundle.model_hash,
         model_file=bundle.model_file(),
-        reading=Reading(decoder, len(bundle.classes), bundle.score_floor, bundle.nms_iou),
+        reading=reading_of(bundle),
         plans=plans,
     )

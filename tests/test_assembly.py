@@ -130,7 +130,7 @@ def test_a_right_station_file_becomes_a_station_and_opens_nothing(folder: Path) 
     before = sorted(folder.rglob("*"))
     parts, control = assemble(folder / "station.toml")
     board = parts.recipes["board"]
-    assert (board.classes, board.thresholds.by_class) == (("open", "pin hole"), (0.5, 0.4))
+    assert (board.criteria.classes, board.thresholds.by_class) == (("open", "pin hole"), (0.5, 0.4))
     assert board.plans["top"].roi == Roi(20, 0, 80, 80)
     assert board.plans["top"].calibration.image_hw == (80, 100)
     assert parts.recipes["passing"].plans["gate"].calibration is None

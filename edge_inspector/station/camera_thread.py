@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from edge_inspector import pipeline
-from edge_inspector.datatypes import CameraStatistics, Frame, PreparePlan, Reason
+from edge_inspector.datatypes import Batch, CameraStatistics, Frame, PreparePlan, RawView, Reason
 from edge_inspector.errors import CameraError, FeatureError, FrameError
 from edge_inspector.interfaces import Camera, Clock
 from edge_inspector.station.backoff import Backoff
@@ -55,12 +55,13 @@ class CameraThread:
         clock: Clock,
         post: Callable[[LineEvent], None],
         infer: Callable[[Job], bool],
+        prepare: Callable[[Frame, PreparePlan], Batch | RawView],
         by_itself: Callable[[str], tuple[str, PreparePlan] | None],
         numbers: Iterator[int],
     ) -> None:
         """`plans` are those of all recipes for this camera.
 
-        `infer` hands a job to the model and says whether there was room for it.
+        `infer` hands a job to the model and says whether there was room for it; `prepare` makes its picture ready.
         `by_itself(camera)` is the recipe name and plan for a picture that the station did not trigger, None = discard.
         `numbers` counts the pictures and openings of this camera, over all threads that it has had.
         """
@@ -75,6 +76,7 @@ class CameraThread:
         self._clock = clock
         self._tell = post
         self._infer = infer
+        self._prepare = prepare
         self._by_itself = by_itself
         self._orders: queue.SimpleQueue[Shot | Setting] = queue.SimpleQueue()
         self._setting = setting
@@ -275,18 +277,23 @@ class CameraThread:
         seq = None if shot is None else shot.seq
         self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges))
         begun = self._clock.monotonic_ns()
+        batch: Batch | RawView | None = None
         try:
             self._check.follows(frame)
-            batch = pipeline.prepare(frame, plan)  # refuses what is no picture at all
+            batch = self._prepare(frame, plan)  # refuses what is no picture at all
             self._check.check(frame)
         except FrameError as exc:
+            if isinstance(batch, RawView):
+                batch.release()
             self._post(ViewFailed(picture, seq, Reason.BAD_FRAME, str(exc)))
             return
         finally:
             frame.release()
         now = self._clock.monotonic_ns()
         deadline_ns = None if shot is None else shot.deadline_ns
-        if not self._infer(Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)):
+        job = Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)
+        if not self._infer(job):
+            job.release()
             self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
 
     @contextmanager

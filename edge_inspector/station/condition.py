@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from edge_inspector.datatypes import ERROR_CODE, Mode, Reason
 from edge_inspector.interfaces import StationStatus
 from edge_inspector.station.announcements import Announcements
+from edge_inspector.station.models import Models
 from edge_inspector.station.parts import LoadedRecipe, Parts
 
 
@@ -21,10 +22,10 @@ class Condition:
     parts: Parts
     recipe: LoadedRecipe
     announcements: Announcements
+    models: Models
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
     stopping: bool = False
-    models_ready: bool = False
     recipe_error: str = ""
     down: dict[str, str] = field(default_factory=dict)
     openings: dict[str, int] = field(default_factory=dict)
@@ -38,10 +39,11 @@ class Condition:
             return Reason.STOPPING, "the station is stopping"
         if self.halted:
             return Reason.NOT_READY, "halted by command"
-        if not self.models_ready:
-            return Reason.NOT_READY, "the model is being loaded"
         if self.recipe_error:
             return Reason.RECIPE, self.recipe_error
+        why_not = self.models.why_not(self.recipe.name)
+        if why_not is not None:
+            return why_not
         for camera in self.recipe.cameras:
             if camera in self.down:
                 return Reason.CAMERA, f"camera {camera}: {self.down[camera]}"
@@ -68,10 +70,11 @@ class Condition:
             mode=self.mode,
             recipe=self.recipe.name,
             recipe_no=self.recipe.settings.number,
-            recipe_ready=self.models_ready
+            recipe_ready=self.models.why_not(self.recipe.name) is None
             and not self.recipe_error
             and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
-            warning=bool(self.publishers_down) or not self.parts.ledger.healthy,
+            warning=bool(self.publishers_down or self.models.warning(self.recipe.name))
+            or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,
             clock_synced=self.parts.clock.synced(),
@@ -85,4 +88,4 @@ class Condition:
             return ERROR_CODE[Reason.CAMERA], f"camera {silent[0]} has not answered its trigger in time"
         if not code and not self.parts.ledger.healthy:
             return ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
-        return code, text
+        return code, text or self.models.warning(self.recipe.name)

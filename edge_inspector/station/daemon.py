@@ -13,12 +13,14 @@ from functools import partial
 import anyio
 import structlog
 
+from edge_inspector import pipeline
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Reason
 from edge_inspector.health.progress import ProgressBook
 from edge_inspector.interfaces import PlcLink
 from edge_inspector.station.camera_thread import CameraThread
 from edge_inspector.station.cameras import Cameras, StationHung
+from edge_inspector.station.engine_builds import EngineBuilds
 from edge_inspector.station.events import Died, FromPlc, Pulse, Setting, Stop, TimerTick
 from edge_inspector.station.gpu_thread import GpuThread
 from edge_inspector.station.line import Line
@@ -63,8 +65,17 @@ async def _serve(parts: Parts, control: Control) -> None:
         text = f"{count} messages wait for {destination!r}, which this station does not have any more"
         line.booking.event("warning", "stranded_messages", text)
     gpu = GpuThread(
-        parts.backend, parts.recipes, parts.clock, progress, parts.limits.max_open * len(parts.cameras), line.post
+        parts.backend,
+        parts.engines,
+        parts.recipes,
+        parts.clock,
+        progress,
+        parts.limits.max_open * len(parts.cameras),
+        line.post,
     )
+    again = parts.backend.proof == "each_start"
+    builds = EngineBuilds(parts.build_command, again, parts.engines.report, line.post)
+    line.models.order_load, line.models.order_build = gpu.order_load, builds.put
     threads = []
 
     def camera_thread(name: str, setting: Setting, numbers: Iterator[int]) -> CameraThread:
@@ -77,6 +88,7 @@ async def _serve(parts: Parts, control: Control) -> None:
             clock=parts.clock,
             post=line.post,
             infer=gpu.put,
+            prepare=pipeline.prepare_on_device if parts.backend.prepares_on_device else pipeline.prepare,
             by_itself=line.by_itself,
             numbers=numbers,
         )
@@ -95,6 +107,7 @@ async def _serve(parts: Parts, control: Control) -> None:
     control.stop = lambda: line.post(Stop())
     booking = _start("ledger", parts.ledger.run, line)
     threads.append(_start("gpu", gpu.run, line))
+    threads.append(_start("engine-builds", builds.run, line))
     line.cameras.start()
     publishing = [_start(f"publish-{p.publisher.destination}", p.run, line) for p in publishers]
     try:
@@ -111,6 +124,7 @@ async def _serve(parts: Parts, control: Control) -> None:
     finally:
         line.cameras.stop()
         gpu.stop()
+        builds.stop()
         _join(threads)
         await _until(lambda: parts.ledger.waiting == 0)  # what was decided is in the outbox before it is drained
         for publisher in publishers:

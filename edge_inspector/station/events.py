@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edge_inspector.datatypes import Batch, FeatureValue, PreparePlan, Reason, Tensors, TriggerMode
+from edge_inspector.datatypes import Batch, FeatureValue, Findings, PreparePlan, RawView, Reason, TriggerMode
 from edge_inspector.interfaces import PlcLink, PlcRequest
 
 
@@ -46,11 +46,16 @@ class Job:
 
     picture: Picture
     recipe: str
-    batch: Batch
+    batch: Batch | RawView
     frame_id: int
     prepare_ns: int
     queued_ns: int
     deadline_ns: int | None
+
+    def release(self) -> None:
+        """The model has the picture, or does not get it: give the camera's buffer back."""
+        if isinstance(self.batch, RawView):
+            self.batch.release()
 
 
 @dataclass(frozen=True)
@@ -112,17 +117,59 @@ class WindowClosed:
 
 @dataclass(frozen=True)
 class Inferred:
-    """The model has answered."""
+    """The model has answered: what the view shows, and how long it waited, ran and was read."""
 
     job: Job
-    tensors: Tensors
+    findings: Findings
     wait_ns: int
     infer_ns: int
+    finish_ns: int
 
 
 @dataclass(frozen=True)
 class ModelsReady:
-    """Every recipe's model is loaded and warm."""
+    """Every recipe's model was looked at: it is loaded and warm, or was told to be refused or missing."""
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """A recipe's model is loaded and warm; `warning` says what is not as it should be, empty = nothing."""
+
+    recipe: str
+    warning: str
+
+
+@dataclass(frozen=True)
+class ModelRefused:
+    """A recipe's model may not be used."""
+
+    recipe: str
+    text: str
+
+
+@dataclass(frozen=True)
+class EngineNeeded:
+    """A recipe's engine must be built or proven."""
+
+    recipe: str
+
+
+@dataclass(frozen=True)
+class EngineProgress:
+    """How far the build of a recipe's engine is, 0..1."""
+
+    recipe: str
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class EngineBuilt:
+    """A build has ended: `outcome` of its proof, empty = there is no engine, and `text` says why."""
+
+    recipe: str
+    outcome: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -168,6 +215,8 @@ class Died:
     error: BaseException
 
 
+ModelEvent: TypeAlias = ModelLoaded | ModelRefused | EngineNeeded | EngineProgress | EngineBuilt
+
 LineEvent: TypeAlias = (
     CameraUp
     | CameraDown
@@ -177,6 +226,11 @@ LineEvent: TypeAlias = (
     | ViewFailed
     | Inferred
     | ModelsReady
+    | ModelLoaded
+    | ModelRefused
+    | EngineNeeded
+    | EngineProgress
+    | EngineBuilt
     | FromPlc
     | TimerTick
     | Deadline

@@ -1,18 +1,33 @@
-"""The one thread on which models live: load, submit n+1, then collect n."""
+"""The one thread on which models live: load, submit n+1, then collect and finish n."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import takewhile
 
 import structlog
 
-from edge_inspector.datatypes import Reason
-from edge_inspector.errors import InferenceError
+from edge_inspector import pipeline
+from edge_inspector.datatypes import Reason, Tensors
+from edge_inspector.errors import DeviceLostError, InferenceError
 from edge_inspector.interfaces import Backend, Clock, Model, Progress, Ticket
-from edge_inspector.station.events import Inferred, Job, LineEvent, ModelsReady, ViewFailed
+from edge_inspector.station.batching import Durations, joinable, split, together
+from edge_inspector.station.engines import Engines, Missing, Refused
+from edge_inspector.station.events import (
+    EngineNeeded,
+    Inferred,
+    Job,
+    LineEvent,
+    ModelLoaded,
+    ModelRefused,
+    ModelsReady,
+    ViewFailed,
+)
 from edge_inspector.station.parts import LoadedRecipe
 
 log = structlog.get_logger()
@@ -20,12 +35,31 @@ _WAIT_S = 0.25
 COLLECT_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A model, and how many views may go into one run of it, rising from 1: there verdicts are known to be the same."""
+
+    model: Model
+    batch_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Views that went into one run together."""
+
+    jobs: tuple[Job, ...]
+    loaded: Loaded
+    ticket: Ticket
+    begun_ns: int
+
+
 class GpuThread:
-    """Runs `run` on a thread of its own; `put` and `stop` may be called from any other."""
+    """Runs `run` on a thread of its own; `put`, `order_load` and `stop` may be called from any other."""
 
     def __init__(
         self,
         backend: Backend,
+        engines: Engines,
         recipes: Mapping[str, LoadedRecipe],
         clock: Clock,
         progress: Progress,
@@ -33,11 +67,17 @@ class GpuThread:
         post: Callable[[LineEvent], None],
     ) -> None:
         self._backend = backend
+        self._engines = engines
         self._recipes = recipes
         self._clock = clock
         self._progress = progress
         self._post = post
         self._jobs: queue.Queue[Job] = queue.Queue(maxsize=capacity)
+        self._waiting: deque[Job] = deque()
+        self._loads: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._models: dict[str, Loaded] = {}
+        self._shared: dict[tuple[str, str, object], Loaded] = {}
+        self._durations = Durations()
         self._stopping = threading.Event()
 
     def put(self, job: Job) -> bool:
@@ -48,68 +88,140 @@ class GpuThread:
             return False
         return True
 
+    def order_load(self, recipe: str) -> None:
+        """Load a recipe's model when every picture that is queued now is through."""
+        self._loads.put(recipe)
+
     def stop(self) -> None:
         self._stopping.set()
 
     def run(self) -> None:
         with ExitStack() as closing:
-            models = self._load(closing)
+            for recipe in self._recipes.values():
+                self._bring(recipe, closing)
             self._post(ModelsReady())
-            in_flight: tuple[Job, Model, Ticket, int] | None = None
+            in_flight: InFlight | None = None
             slot = 0
+            last: Loaded | None = None
             while in_flight is not None or not self._stopping.is_set():
                 job = self._next(wait=in_flight is None)
                 self._progress.sign("gpu")
                 submitted = None
                 if job is not None:
-                    submitted = self._submit(job, models[job.recipe], slot)
+                    last = self._models[job.recipe]
+                    submitted = self._submit(job, last, slot)
                     slot = 1 - slot
+                elif in_flight is None:
+                    self._idle(last, closing)
                 if in_flight is not None:
-                    self._collect(*in_flight)
+                    self._collect(in_flight)
                 in_flight = submitted
-                if in_flight is not None and self._jobs.empty():
-                    self._collect(*in_flight)
+                if in_flight is not None and not self._waiting and self._jobs.empty():
+                    self._collect(in_flight)
                     in_flight = None
 
-    def _load(self, closing: ExitStack) -> dict[str, Model]:
-        """One model for each bundle and input; recipes that share them share the model."""
-        loaded: dict[tuple[str, object], Model] = {}
-        models: dict[str, Model] = {}
-        for recipe in self._recipes.values():
-            plan = next(iter(recipe.plans.values()))
-            key = (recipe.model_file.sha256, plan.input)
-            if key not in loaded:
-                model = self._backend.load(recipe.model_file, plan, max_batch=1)
-                closing.callback(model.close)
-                loaded[key] = model
-                log.info("model_loaded", recipe=recipe.name, memory_mb=round(model.memory_bytes / 1e6, 1))
-            recipe.reading.decoder.check(loaded[key].output_shapes, recipe.reading.classes)
-            models[recipe.name] = loaded[key]
-        return models
+    def _bring(self, recipe: LoadedRecipe, closing: ExitStack) -> None:
+        """Load a recipe's model, or tell why it is not there; recipes with the same engine and input share it."""
+        choice = self._engines.choose(recipe.name, recipe.model_file, recipe.thresholds)
+        if isinstance(choice, Refused):
+            self._post(ModelRefused(recipe.name, choice.text))
+            return
+        if isinstance(choice, Missing):
+            self._post(EngineNeeded(recipe.name))
+            return
+        plan, file = next(iter(recipe.plans.values())), choice.model_file
+        key = (file.sha256, file.engine_dir, plan.input)
+        if key not in self._shared:
+            model = self._backend.load(file, plan, self._backend.max_batch)
+            closing.callback(model.close)
+            self._shared[key] = Loaded(model, choice.batch_sizes)
+            log.info("model_loaded", recipe=recipe.name, memory_mb=round(model.memory_bytes / 1e6, 1))
+        loaded = self._shared[key]
+        recipe.reading.decoder.check(loaded.model.output_shapes, recipe.reading.classes)
+        self._models[recipe.name] = loaded
+        self._post(ModelLoaded(recipe.name, choice.warning))
+        if choice.outdated:
+            self._post(EngineNeeded(recipe.name))
+
+    def _idle(self, last: Loaded | None, closing: ExitStack) -> None:
+        """Nothing waits and nothing runs: there is time for what would hold a part up."""
+        try:
+            recipe = self._loads.get_nowait()
+        except queue.Empty:
+            if last is not None:
+                last.model.keep_warm()
+            return
+        self._bring(self._recipes[recipe], closing)
 
     def _next(self, wait: bool) -> Job | None:
+        if self._waiting:
+            return self._waiting.popleft()
         try:
             return self._jobs.get(timeout=_WAIT_S) if wait else self._jobs.get_nowait()
         except queue.Empty:
             return None
 
-    def _submit(self, job: Job, model: Model, slot: int) -> tuple[Job, Model, Ticket, int] | None:
-        begun = self._clock.monotonic_ns()
-        if job.deadline_ns is not None and begun >= job.deadline_ns:  # work for nobody would make the next part late
-            self._post(ViewFailed(job.picture, None, Reason.DEADLINE, "waited for the model until after the deadline"))
-            return None
-        try:
-            return job, model, model.submit(job.batch, slot), begun
-        except InferenceError as exc:
-            self._post(ViewFailed(job.picture, None, Reason.INFERENCE, str(exc)))
-            return None
+    def _together(self, first: Job, loaded: Loaded) -> tuple[Job, ...]:
+        """The job and those right behind it that share its run: of the same model, and none late because of another."""
+        with suppress(queue.Empty):
+            while len(self._waiting) < loaded.batch_sizes[-1] - 1:
+                self._waiting.append(self._jobs.get_nowait())
+        fitting = takewhile(lambda job: joinable(job) and self._models[job.recipe] is loaded, self._waiting)
+        jobs = (first, *fitting) if joinable(first) else (first,)
+        now = self._clock.monotonic_ns()
+        sizes = (n for n in loaded.batch_sizes if n == 1 or n <= len(jobs))
+        size = max(n for n in sizes if n == 1 or self._durations.in_time(id(loaded), jobs[:n], now))
+        for _ in range(size - 1):
+            self._waiting.popleft()
+        return jobs[:size]
 
-    def _collect(self, job: Job, model: Model, ticket: Ticket, begun: int) -> None:
+    def _submit(self, first: Job, loaded: Loaded, slot: int) -> InFlight | None:
+        """Start a run; None when there is none to be waited for."""
+        begun = self._clock.monotonic_ns()
+        if first.deadline_ns is not None and begun >= first.deadline_ns:  # work for nobody makes the next part late
+            first.release()
+            self._fail((first,), Reason.DEADLINE, "waited for the model until after the deadline")
+            return None
+        jobs = self._together(first, loaded)
         try:
-            tensors = model.collect(ticket, COLLECT_TIMEOUT_S)
+            batch = first.batch if len(jobs) == 1 else together(jobs)
+            return InFlight(jobs, loaded, loaded.model.submit(batch, slot), begun)
         except InferenceError as exc:
-            self._post(ViewFailed(job.picture, None, Reason.INFERENCE, str(exc)))
+            self._failed(jobs, exc)
+            return None
+        finally:
+            for job in jobs:
+                job.release()
+
+    def _collect(self, run: InFlight) -> None:
+        try:
+            tensors = run.loaded.model.collect(run.ticket, COLLECT_TIMEOUT_S)
+        except InferenceError as exc:
+            self._failed(run.jobs, exc)
             return
         now = self._clock.monotonic_ns()
         self._progress.sign("gpu")
-        self._post(Inferred(job, tensors, wait_ns=begun - job.queued_ns, infer_ns=now - begun))
+        count, spent = len(run.jobs), now - run.begun_ns
+        self._durations.note(id(run.loaded), count, spent)
+        for job, one in zip(run.jobs, [tensors] if count == 1 else split(tensors, count), strict=True):
+            self._finish(job, one, run.begun_ns - job.queued_ns, spent)
+
+    def _finish(self, job: Job, tensors: Tensors, wait_ns: int, infer_ns: int) -> None:
+        """Decode, undo, NMS: here, where the next run is under way, because a busy map of regions takes 0.1 s."""
+        begun = self._clock.monotonic_ns()
+        try:
+            findings = pipeline.finish(tensors, job.batch, self._recipes[job.recipe].reading)
+        except InferenceError as exc:
+            self._fail((job,), Reason.INFERENCE, str(exc))
+            return
+        self._post(Inferred(job, findings, wait_ns, infer_ns, self._clock.monotonic_ns() - begun))
+
+    def _failed(self, jobs: tuple[Job, ...], error: InferenceError) -> None:
+        """These parts are UNDEFINED; a lost device ends the process as soon as they are told."""
+        self._fail(jobs, Reason.INFERENCE, str(error))
+        if isinstance(error, DeviceLostError):
+            raise error
+
+    def _fail(self, jobs: tuple[Job, ...], reason: Reason, text: str) -> None:
+        for job in jobs:
+            self._post(ViewFailed(job.picture, None, reason, text))

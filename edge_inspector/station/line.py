@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from edge_inspector import pipeline
 from edge_inspector.datatypes import (
     Detections,
     MeasuredView,
     PreparePlan,
     Reason,
+    Roi,
     Trigger,
 )
-from edge_inspector.errors import InferenceError, StorageError
+from edge_inspector.errors import StorageError
 from edge_inspector.inspection import Inspection, Job
 from edge_inspector.interfaces import (
     Alive,
@@ -50,10 +50,15 @@ from edge_inspector.station.events import (
     CameraUp,
     Deadline,
     Died,
+    EngineNeeded,
+    EngineProgress,
     Exposed,
     FromPlc,
     Inferred,
     LineEvent,
+    ModelEvent,
+    ModelLoaded,
+    ModelRefused,
     ModelsReady,
     Picture,
     PublisherHealth,
@@ -66,10 +71,12 @@ from edge_inspector.station.events import (
     ViewFailed,
     WindowClosed,
 )
+from edge_inspector.station.models import Models
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.stalls import StallWatch
 
 log = structlog.get_logger()
+NOWHERE = Roi(0, 0, 0, 0)
 MOST_LOST = 100
 """Parts that are told one by one when as many pictures of a line camera are lost; the rest is a number in the books."""
 
@@ -97,14 +104,16 @@ class Line:
         self.parts = parts
         down = dict.fromkeys(parts.cameras, "is being opened")
         self.announcements = Announcements(parts.cameras)
-        self.condition = Condition(parts, parts.recipes[parts.active_recipe], self.announcements, down=down)
+        self.booking = Booking(parts, emit)
+        self.models = Models(parts.recipes, self.booking.event)
+        active = parts.recipes[parts.active_recipe]
+        self.condition = Condition(parts, active, self.announcements, self.models, down=down)
         self.stalls = StallWatch(parts.clock)
         self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
         self.open: dict[int, Open] = {}
         self.cameras: Cameras
         self.status: StationStatus | None = None
         self._loop = asyncio.get_running_loop()
-        self.booking = Booking(parts, emit)
         self._emit = emit
         self._next_seq = next_seq
         self._attempts = Attempts(parts.ledger.recent_attempts())
@@ -157,6 +166,8 @@ class Line:
         elif isinstance(event, Stop):
             self.condition.stopping = True
             self.stopping.set()
+        elif isinstance(event, ModelEvent):
+            self._model(event)
         else:
             await self._health(event)
 
@@ -193,6 +204,7 @@ class Line:
             answer = commands.select_recipe(self.condition, request)
             if answer.accepted:
                 self._set_cameras(before)
+                self.models.select(self.condition.recipe.name)
             await link.tell(answer)
         else:
             result = commands.carry_out(self.condition, request)
@@ -259,7 +271,7 @@ class Line:
         slot = self.booking.accepted(trigger)
         self._next_seq += 1
         margin_ns = int(recipe.settings.output_margin_ms * 1e6)
-        job = Job(recipe.cameras, recipe.classes, recipe.thresholds, recipe.model_hash, margin_ns)
+        job = Job(recipe.cameras, recipe.criteria, recipe.thresholds, recipe.model_hash, margin_ns)
         due_s = (trigger.deadline_ns - margin_ns - parts.clock.monotonic_ns()) / 1e9
         timer = self._loop.call_later(max(0.0, due_s), self.events.put_nowait, Deadline(seq))
         doubtful = frozenset(windows(recipe.settings))
@@ -385,7 +397,7 @@ class Line:
             await self._advance(seq, lambda i, now: i.undefined(doubt.reason, doubt.text, now))
 
     async def _inferred(self, event: Inferred) -> None:
-        """Decode, undo, NMS: the last steps of a view."""
+        """A view is measured."""
         job = event.job
         seq = self._parts_of.pop(job.picture, None)
         if seq is None:
@@ -393,26 +405,19 @@ class Line:
         inspection = self.open[seq].inspection if seq in self.open else self._settled.get(seq)
         if inspection is None:
             return
-        begun = self.parts.clock.monotonic_ns()
         camera = job.picture.camera
-        failure, text = None, ""
-        try:
-            detections = pipeline.finish(event.tensors, job.batch, self.parts.recipes[job.recipe].reading)
-        except InferenceError as exc:
-            detections, failure, text = Detections.none(), Reason.INFERENCE, str(exc)
-        now = self.parts.clock.monotonic_ns()
-        arrived = job.queued_ns - job.prepare_ns
+        known = event.wait_ns + event.infer_ns + event.finish_ns
         stages = {
-            "acquire": arrived - inspection.trigger.accepted_ns,
+            "acquire": job.queued_ns - job.prepare_ns - inspection.trigger.accepted_ns,
             "prepare": job.prepare_ns,
             "queue": event.wait_ns,
             "infer": event.infer_ns,
-            "hop": begun - job.queued_ns - event.wait_ns - event.infer_ns,
-            "finish": now - begun,
+            "finish": event.finish_ns,
+            "hop": self.parts.clock.monotonic_ns() - job.queued_ns - known,
         }
         calibration = self.parts.recipes[job.recipe].plans[camera].calibration
         plane = None if calibration is None else calibration.plane
-        view = MeasuredView(camera, detections, failure, text, job.frame_id, stages, plane)
+        view = MeasuredView(camera, event.findings, job.batch.bounds, None, "", job.frame_id, stages, plane)
         await self._advance(seq, lambda i, at: i.on_view(view, at))
 
     async def _view_failed(self, event: ViewFailed) -> None:
@@ -422,7 +427,7 @@ class Line:
         if seq is None:  # a picture whose part could not be accepted
             return
         self._release(camera, seq)
-        view = MeasuredView(camera, Detections.none(), event.reason, event.text)
+        view = MeasuredView(camera, Detections.none(), NOWHERE, event.reason, event.text)
         log.warning("view_failed", camera=camera, reason=event.reason.name.lower(), error=event.text)
         await self._advance(seq, lambda i, now: i.on_view(view, now))
 
@@ -529,6 +534,18 @@ class Line:
         if error and error != known:
             self.booking.event("alarm", "features_refused", f"recipe {event.setting.recipe}: {error}")
 
+    def _model(self, event: ModelEvent) -> None:
+        if isinstance(event, ModelLoaded):
+            self.models.loaded(event)
+        elif isinstance(event, ModelRefused):
+            self.models.refused(event)
+        elif isinstance(event, EngineNeeded):
+            self.models.needed(event)
+        elif isinstance(event, EngineProgress):
+            self.models.progress(event)
+        else:
+            self.models.built(event, self.condition.recipe.name)
+
     async def _health(self, event: CameraUp | CameraDown | SettingDone | ModelsReady | PublisherHealth) -> None:
         condition = self.condition
         if isinstance(event, CameraUp):
@@ -546,7 +563,6 @@ class Line:
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
             self.stalls.forgive()
-            condition.models_ready = True
             log.info("models_ready")
         elif event.connected:
             condition.publishers_down.discard(event.destination)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_inspector.datatypes import FeatureValue, Identity, PreparePlan, ThresholdState
+from edge_inspector.datatypes import Criteria, FeatureValue, Identity, PreparePlan, ThresholdState
 from edge_inspector.interfaces import Backend, Camera, Clock, ModelFile, PlcLink, Publisher
 from edge_inspector.pipeline import Reading
 from edge_inspector.settings import PictureGate, Recipe
+from edge_inspector.station.engines import Engines
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
 
@@ -19,7 +20,7 @@ class LoadedRecipe:
 
     name: str
     settings: Recipe
-    classes: tuple[str, ...]
+    criteria: Criteria
     thresholds: ThresholdState
     model_hash: str
     model_file: ModelFile
@@ -64,6 +65,9 @@ class Parts:
     recipes: Mapping[str, LoadedRecipe]
     cameras: Mapping[str, CameraPlan]
     backend: Backend
+    engines: Engines
+    build_command: Callable[[str], Sequence[str]]
+    """What builds the engine of a recipe, as a command line."""
     links: Sequence[PlcLink]
     publishers: Sequence[Publisher]
     flight: FlightRecord

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio
 import numpy as np
@@ -20,23 +21,36 @@ from edge_inspector.control import Control
 from edge_inspector.datatypes import (
     Batch,
     CameraStatistics,
+    Criteria,
     FeatureValue,
     Frame,
     Identity,
     InputSpec,
     InspectionResult,
     PreparePlan,
+    RawView,
     Tensors,
     ThresholdState,
     TriggerMode,
 )
 from edge_inspector.decoders.yolo import Yolo
+from edge_inspector.engine.bundle import Bundle
+from edge_inspector.engine.store import EngineStore
 from edge_inspector.errors import CameraError, FeatureError, FrameError
 from edge_inspector.health.clock import SystemClock
-from edge_inspector.interfaces import ModelFile, PlcMessage, PlcRequest, StationStatus, Ticket, TriggerRequest
+from edge_inspector.interfaces import (
+    EngineOptions,
+    ModelFile,
+    PlcMessage,
+    PlcRequest,
+    StationStatus,
+    Ticket,
+    TriggerRequest,
+)
 from edge_inspector.pipeline import Reading
 from edge_inspector.settings import PictureGate, Recipe, View
 from edge_inspector.station import daemon
+from edge_inspector.station.engines import Engines
 from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
 from edge_inspector.store.books import Books, VerdictRow, read_books, verdicts
 from edge_inspector.store.flight import FlightRecord
@@ -146,7 +160,9 @@ class FakeModel:
         self._submitted: dict[int, Batch] = {}
         self._number = 0
 
-    def submit(self, batch: Batch, slot: int) -> Ticket:
+    def submit(self, batch: Batch | RawView, slot: int) -> Ticket:
+        assert isinstance(batch, Batch)
+        self._backend.runs.append(len(batch.tiles))
         self._number += 1
         self._submitted[self._number] = batch
         return Ticket(slot, self._number)
@@ -157,20 +173,39 @@ class FakeModel:
             time.sleep(0.002)
         if self._backend.error is not None:
             raise self._backend.error
-        score = float(batch.pixels.max())
-        return Tensors({"output0": np.array([[[16], [16], [8], [8], [0.0], [score]]], np.float32)})
+        seen = [[[16], [16], [8], [8], [0.0], [float(picture.max())]] for picture in batch.pixels]
+        return Tensors({"output0": np.array(seen, np.float32)})
+
+    def keep_warm(self) -> None: ...
 
     def close(self) -> None: ...
 
 
 class FakeBackend:
+    """As ONNX Runtime: nothing to build and nothing to prove, unless a test says so."""
+
     prepares_on_device = False
+    options = EngineOptions()
 
     def __init__(self) -> None:
         self.slow = threading.Event()
         self.error: Exception | None = None
+        self.proof: Literal["none", "kept", "each_start"] = "none"
+        self.max_batch = 1
+        self.chosen: dict[str, str] = {}
+        self.runs: list[int] = []
+        self.loaded: list[ModelFile] = []
+
+    def facts(self) -> Mapping[str, str]:
+        return {"gpu": "fake", **self.chosen}
+
+    def build(
+        self, model: ModelFile, spec: InputSpec, into: Path, progress: Callable[[float, str], None]
+    ) -> Mapping[str, object]:
+        return {}
 
     def load(self, model: ModelFile, plan: PreparePlan, max_batch: int) -> FakeModel:
+        self.loaded.append(model)
         return FakeModel(self)
 
 
@@ -247,6 +282,9 @@ class Rig:
     recipes: dict[str, LoadedRecipe] = field(default_factory=dict)
     max_open: int = 4
     stop_timeout_s: float = 1.0
+    bundles: dict[str, Bundle] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+    build_command: Callable[[str], Sequence[str]] = lambda recipe: ["false"]
     local_master: bool = False
     boot_id: int = 70
     gate: PictureGate = field(default_factory=lambda: PictureGate(identical=False, min_brightness=0, max_saturated=1))
@@ -263,7 +301,7 @@ class Rig:
         views = tuple(View(camera=camera, features=dict(features)) for camera in cameras)
         made = Recipe(number=number, views=views, bundle=Path("b"), **settings)
         loaded = LoadedRecipe(
-            name, made, CLASSES, ThresholdState((0.5, 0.5)), "hash", ModelFile("m.onnx", "sha"),
+            name, made, Criteria(CLASSES), ThresholdState((0.5, 0.5)), "hash", ModelFile("m.onnx", f"sha-{name}"),
             Reading(Yolo(), len(CLASSES), 0.05, 0.5), {camera: PreparePlan(SPEC) for camera in cameras},
         )  # fmt: skip
         for camera in cameras:
@@ -291,6 +329,8 @@ class Rig:
                 for name, camera in self.cameras.items()
             },
             backend=self.backend,
+            engines=Engines(self.backend, EngineStore(self.folder / "engines"), self.bundles, frozenset(self.accepted)),
+            build_command=self.build_command,
             links=[self.link],
             publishers=[],
             flight=flight,
@@ -308,6 +348,17 @@ class Rig:
 
     def books(self) -> Books:
         return read_books(self.ledger)
+
+    def events(self, code: str) -> list[str]:
+        """The texts of the events of this code that are booked by now."""
+        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as book:
+            return [text for (text,) in book.execute("SELECT text FROM events WHERE code = ? ORDER BY rowid", (code,))]
+
+    async def booked(self, code: str) -> None:
+        """Wait until an event of this code is in the ledger."""
+        with anyio.fail_after(20):
+            while not self.events(code):  # noqa: ASYNC110 - the ledger's thread sets no event of the loop
+                await anyio.sleep(0.02)
 
     def rows(self) -> list[VerdictRow]:
         return list(verdicts(self.ledger).values())

@@ -19,6 +19,7 @@ import pytest
 from asyncua import Client, Node, ua
 from station_rig import SPEC, FakeCamera, FakeLink, Rig
 
+from edge_inspector import pipeline
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Evaluation, Event, Identity, InspectionResult, OutboxMessage, PreparePlan, Reason
 from edge_inspector.errors import FrameError, InferenceError
@@ -42,7 +43,7 @@ from edge_inspector.station.events import (
     Deadline,
     Exposed,
     FromPlc,
-    ModelsReady,
+    ModelLoaded,
     Picture,
     Setting,
     SettingDone,
@@ -278,7 +279,7 @@ async def a_line(rig: Rig) -> AsyncIterator[tuple[Line, Asked]]:
         line.cameras = cameras  # type: ignore[assignment]
         for name in parts.cameras:
             await line.handle(CameraUp(name, 1))
-        await line.handle(ModelsReady())
+        await line.handle(ModelLoaded("r", ""))
         yield line, cameras
         for opened in line.open.values():
             opened.timer.cancel()
@@ -314,7 +315,7 @@ async def test_a_shot_that_nobody_waits_for_any_more_is_not_taken(
     fake = FakeCamera("a")
     camera = CameraThread(
         "a", CameraPlan(lambda: fake, rig.gate), [], 1.0, Setting("r", {}), clock, told.put, lambda _job: True,
-        lambda _camera: None, itertools.count(1),
+        pipeline.prepare, lambda _camera: None, itertools.count(1),
     )  # fmt: skip
     camera.shoot(Shot(5, "r", PreparePlan(SPEC), opening, time.monotonic_ns() + int(left_s * 1e9)))
     thread = threading.Thread(target=camera.run)

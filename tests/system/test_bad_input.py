@@ -227,7 +227,7 @@ def test_outputs_that_are_no_numbers_make_the_part_undefined_and_the_next_one_is
     [
         pytest.param(onnx_bytes()[:200], "is not a model that ONNX Runtime can load", id="a truncated network"),
         pytest.param(b"", "is not a model that ONNX Runtime can load", id="an empty network"),
-        pytest.param(onnx_bytes(channels=3), "input images is tensor(float) (1, 3, 32, 32)", id="a colour network"),
+        pytest.param(onnx_bytes(channels=3), "input images is float32 (1, 3, 32, 32)", id="a colour network"),
         pytest.param(onnx_bytes(classes=2), "expected one of (n, 5, anchors) for 1 classes", id="a class too many"),
     ],
 )
