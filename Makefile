@@ -10,12 +10,13 @@ PARALLEL ?= -n 2 --dist loadfile
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-main test-installed test-all venv format docs lock clean
+.PHONY: help demo check test test-main test-installed test-all test-gpu venv test-venv format docs lock clean
 
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
 	@echo "make test      check, then all tests but the heavy ones        (PYTEST_ARGS=...)"
 	@echo "make test-all  make test, then the heavy suites                (SUITE=soak: only that one)"
+	@echo "make test-gpu  what only an NVIDIA GPU shows                (PYTHON=python3 of a venv with TensorRT)"
 	@echo "make check     format, lint, types, import layers"
 	@echo "make format    let ruff format and mend what it can"
 	@echo "make docs      write the generated pages of docs/reference anew"
@@ -25,7 +26,7 @@ help:
 demo: venv
 	$(BIN)/edge-inspector demo $(DEMO_ARGS)
 
-check: venv
+check: test-venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
@@ -33,15 +34,22 @@ check: venv
 
 test: check test-main test-installed
 
-test-main: venv
-	tools/system_packages.sh mosquitto cc pdftoppm
+test-main: test-venv
+	tools/system_packages.sh mosquitto cc c++ pdftoppm
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-test-installed: venv
+test-installed: test-venv
 	tools/test_installed.sh $(VENV) $(PARALLEL)
 
 test-all: test
 	$(BIN)/python -m pytest -s -m heavy -k "$(SUITE)"
+
+# In the environment that has TensorRT and PyCUDA, which we do not make: see docs/reference/gpu-results.md.
+test-gpu:
+	EDGE_INSPECTOR_GPU_RESULTS=docs/reference/gpu-results.md $(PYTHON) -m pytest -s -m gpu tests/gpu $(PYTEST_ARGS)
+
+test-venv: venv
+	tools/nvidia.sh $(VENV)
 
 venv:
 	tools/system_packages.sh $(PYTHON)

@@ -20,6 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+ON_A_DEVICE = ("tensorrt",)  # built and installed where a GPU is
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYTHONS = [c.rpartition(" ")[2] for c in PROJECT["project"]["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
@@ -64,7 +65,7 @@ def test_the_command_is_installed(wheel):
 
 
 def test_there_is_one_lock_file_for_each_python_that_we_name():
-    assert sorted(p.name for p in (ROOT / "requirements").glob("*.txt")) == sorted(f"py{v}.txt" for v in PYTHONS)
+    assert sorted(p.name for p in (ROOT / "requirements").glob("py*.txt")) == sorted(f"py{v}.txt" for v in PYTHONS)
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -72,7 +73,8 @@ def test_the_lock_file_satisfies_every_requirement_of_the_project(python):
     text = (ROOT / f"requirements/py{python}.txt").read_text()
     locked = {canonicalize_name(n): v for n, v in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
     project = PROJECT["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values(), PROJECT["dependency-groups"]["dev"]]
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in ON_A_DEVICE}
+    groups = [project["dependencies"], *extras.values(), PROJECT["dependency-groups"]["dev"]]
     environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux", "extra": ""}
     for requirement in (Requirement(line) for group in groups for line in group):
         if requirement.name == project["name"] or (requirement.marker and not requirement.marker.evaluate(environment)):
@@ -82,6 +84,15 @@ def test_the_lock_file_satisfies_every_requirement_of_the_project(python):
         assert requirement.specifier.contains(version, prereleases=True), (
             f"{requirement} but locked {version}: make lock"
         )
+
+
+def test_nvidias_packages_for_tests_are_locked_with_their_hashes():
+    wanted = re.findall(r"^([\w.-]+==\S+?);?(?: |$)", (ROOT / "requirements/nvidia.in").read_text(), re.MULTILINE)
+    text = (ROOT / "requirements/nvidia.txt").read_text()
+    assert len(wanted) == 4
+    packages = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert sorted(p.split()[0] for p in packages) == sorted(wanted)
+    assert all("--hash=sha256:" in p for p in packages)
 
 
 @pytest.mark.parametrize("python", PYTHONS)

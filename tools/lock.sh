@@ -12,12 +12,16 @@ trap 'rm -rf "$folder"' EXIT
 "$folder/venv/bin/python" -m pip install -qq uv
 
 # manylinux_2_35 is glibc of JetPack 6 (Ubuntu 22.04), the oldest station that we serve.
+"$folder/venv/bin/uv" pip compile requirements/nvidia.in -q --no-deps --universal --generate-hashes --no-annotate \
+  --no-emit-index-url --custom-compile-command "make lock" -o requirements/nvidia.txt "$@" >/dev/null
+echo "requirements/nvidia.txt: $(grep -c == requirements/nvidia.txt) packages"
+
 for version in 3.10 3.11 3.12 3.13; do
   lock=requirements/py$version.txt
   for machine in aarch64 x86_64; do
     rm -f "$folder/$machine.txt"
     [ ! -e "$lock" ] || cp "$lock" "$folder/$machine.txt"
-    "$folder/venv/bin/uv" pip compile pyproject.toml -q --all-extras --group dev --only-binary :all: \
+    "$folder/venv/bin/uv" pip compile pyproject.toml -q --extra all --group dev --only-binary :all: \
       --python-version "$version" --python-platform "$machine-manylinux_2_35" --generate-hashes \
       --no-emit-index-url --custom-compile-command "make lock" -o "$folder/$machine.txt" "$@" >/dev/null
   done

@@ -13,6 +13,7 @@ import typer
 from edge_inspector import config, plugins
 from edge_inspector.cli.main import app
 from edge_inspector.datatypes import ERROR_CODE, Reason
+from edge_inspector.engine.bundle_file import BundleFile
 from edge_inspector.outputs import payloads
 from edge_inspector.outputs.opcua_server.link import NAMESPACE
 from edge_inspector.plc.handshake import Contract
@@ -27,6 +28,7 @@ def pages() -> dict[str, str]:
     """Every generated file: path below docs/reference -> text."""
     return {
         "station-file.md": HEADER + _station_file(),
+        "model-file.md": HEADER + _model_file(),
         "tags.md": HEADER + _tags(),
         "topics.md": HEADER + _topics(),
         "reasons.md": HEADER + _reasons(),
@@ -125,7 +127,8 @@ def _model(heading: str, prefix: str, model: Mapping[str, Any], models: Mapping[
         rows.append([f"`{key}`", _type(schema), default, meaning])
         name = _referred(schema)
         if name:
-            inside += _model(f"`{key}` in `{prefix}{key}`", f"{prefix}{key}.", models[name], models)
+            heading_inside = f"`{key}` in `{prefix}{key}`" if prefix else f"`[{key}]`"
+            inside += _model(heading_inside, f"{prefix}{key}.", models[name], models)
     text = model.get("description", "")
     return [f"## {heading}\n\n{text}\n\n", _table(("key", "type", "default", "meaning"), rows), *inside]
 
@@ -147,9 +150,12 @@ def _type(schema: Mapping[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
     if schema["type"] == "array":
         most = schema.get("maxItems")
+        if "prefixItems" in schema:
+            return f"array of {most} {schema['prefixItems'][0]['type']}s"
         return f"array of {schema.get('minItems', 0)} to {most} tables" if most else "array"
     if schema["type"] == "object":
-        return f"table of {_type(schema['additionalProperties'])}"
+        of = schema["additionalProperties"]
+        return "table" if of is True else f"table of {_type(of)}"
     if schema["type"] == "string":
         return _PATHS.get(schema.get("format", ""), "name" if schema.get("pattern") == _NAME else "text")
     return " ".join(filter(None, ({"boolean": "true or false"}.get(schema["type"], schema["type"]), _limits(schema))))
@@ -158,6 +164,37 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _limits(schema: Mapping[str, Any]) -> str:
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     return ", ".join(f"{sign} {schema[key]:g}" for key, sign in words.items() if key in schema)
+
+
+# --- the model file ---
+
+
+_MODEL_INTRO = """\
+# The model file
+
+`model.toml` lies beside `model.onnx` in a model bundle and says what it is; how to make one:
+[bring your own model](../how-to/bring-a-model.md). A key that nobody reads is an error. Paths are meant inside the
+bundle.
+
+"""
+
+
+def _model_file() -> str:
+    schema = BundleFile.model_json_schema()
+    parts = [_MODEL_INTRO, *_model("`model.toml`", "", schema, schema["$defs"])]
+    decoders = plugins.BUILT_IN["decoder"]
+    rows = [
+        [f"`{name}`", ", ".join(f"`{t}`" for t in plugins.load("decoder", name).tasks)] for name in sorted(decoders)
+    ]
+    parts += ["## Decoders\n\nWhich `task` a bundle of each may have.\n\n", _table(("decoder", "task"), rows)]
+    for name in sorted(decoders):
+        model = plugins.config_model("decoder", name).model_json_schema()
+        del model["properties"]["type"]
+        if model["properties"]:
+            parts += _model(
+                f'`[decoder_options]` with `decoder = "{name}"`', "decoder_options.", model, model.get("$defs", {})
+            )
+    return "".join(parts).rstrip() + "\n"
 
 
 # --- tags ---

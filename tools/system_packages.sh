@@ -18,6 +18,7 @@ for name in "$@"; do
     *)
       case "$name" in
         cc) package="gcc libc6-dev" ;;
+        c++) package=g++ ;;
         pdftoppm) package=poppler-utils ;;
         *) package=$name ;;
       esac

@@ -40,6 +40,7 @@ for other in 3.10 3.12; do
   tested="$tested $other"
   venv=$root/.venv-$other
   "$root/tools/venv.sh" "$venv" "$python" --no-project
+  "$root/tools/nvidia.sh" "$venv"
   "$venv/bin/python" -m pip install -qq --no-deps --force-reinstall "$wheel"
   "$venv/bin/python" "$root/tools/import_all.py"
   echo "installed wheel, Python $other:"
