@@ -69,7 +69,7 @@ def _in_8_bits(
         return {"kept": "the bundle holds its 8-bit scales"}
     if not options.calibration_dir:
         raise ConfigError(
-            f"bundle {bundle.name} in int8 needs pictures to scale it by; set calibration (--calibration) to a folder of "
-            "pictures that the station has taken, or quantise it once with edge-inspector engine quantize"
+            f"bundle {bundle.name} in int8 needs pictures to scale it by; set calibration (--calibration) to a folder "
+            "of pictures that the station has taken, or quantise it once with edge-inspector engine quantize"
         )
     return quantize(network, target, bundle.spec, Path(options.calibration_dir), METHOD, progress)

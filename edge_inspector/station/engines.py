@@ -89,8 +89,8 @@ class Engines:
         if recipe not in self._reported:
             return Missing()
         return Refused(
-            f"the engine that was just built for bundle {bundle.name} is not the one that recipe {recipe} asks for: the "
-            "station file, the bundle or the backend has changed since this start; start the station again"
+            f"the engine that was just built for bundle {bundle.name} is not the one that recipe {recipe} asks for: "
+            "the station file, the bundle or the backend has changed since this start; start the station again"
         )
 
     def _judged(self, bundle: Bundle, proof: Proof, model_file: ModelFile) -> Chosen | Refused:
