@@ -265,19 +265,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class RawView:
-    """One view that its backend prepares on the device: the camera's own pixels, and what `Batch` says of them.
-
-    Whoever ends its way calls `release`; the pixels must not be read afterwards.
-    """
+    """One view that its backend prepares on the device: the camera's pixels, no lease on them, and as in `Batch`."""
 
     frame: Frame
     plan: PreparePlan
     tiles: tuple[Letterbox, ...]
     bounds: Roi
     windows: tuple[Roi, ...]
-
-    def release(self) -> None:
-        self.frame.release()
 
 
 @dataclass(frozen=True)

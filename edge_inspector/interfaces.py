@@ -102,6 +102,10 @@ class Model(Protocol):
         """
         ...
 
+    def rehearse(self, plan: PreparePlan) -> None:
+        """Views of this plan will come: do what the first of them would wait for. InferenceError as `collect`."""
+        ...
+
     def keep_warm(self) -> None:
         """Nothing was submitted for a while: do what keeps the device from slowing down, if it does."""
         ...
@@ -385,3 +389,6 @@ class Progress(Protocol):
     """The book that each loop of the verdict path signs; it gates heartbeat and watchdog."""
 
     def sign(self, loop: Literal["line", "gpu", "plc"] | str) -> None: ...
+    def rest(self, loop: Literal["line", "gpu", "plc"] | str) -> None:
+        """Expect nothing of the loop until it signs again: it does something for which nobody waits."""
+        ...

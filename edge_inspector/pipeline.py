@@ -50,14 +50,11 @@ def prepare(frame: Frame, plan: PreparePlan) -> Batch:
 
 
 def prepare_on_device(frame: Frame, plan: PreparePlan) -> RawView:
-    """As `prepare`, but the pixels are the backend's to prepare: they stay in use until `RawView.release`.
+    """As `prepare`, but the pixels are the backend's to prepare.
 
-    The frame is the caller's to release all the same.
+    They are copied: a camera has few buffers, and views may wait until an engine is loaded.
     """
-    view = preparing.raw_view(frame, plan)
-    if frame.lease is not None:
-        frame.lease.retain()
-    return view
+    return preparing.raw_view(replace(frame, pixels=frame.pixels.copy(), lease=None), plan)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

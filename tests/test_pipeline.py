@@ -70,11 +70,12 @@ def test_prepare_leaves_the_frame_to_its_holder() -> None:
     assert held.lease.released == 0
 
 
-def test_a_view_for_the_device_holds_the_frame_until_it_is_released() -> None:
+def test_a_view_for_the_device_does_not_look_at_the_cameras_buffer_again() -> None:
     held = frame(np.full((64, 128), 5, np.uint8))
     view = pipeline.prepare_on_device(held, PLAN)
-    assert held.lease.released == -1
-    view.release()
+    held.pixels[:] = 200  # the camera's next picture
+    assert np.unique(view.frame.pixels).tolist() == [5]
+    assert view.frame.lease is None
     assert held.lease.released == 0
 
 
@@ -132,6 +133,11 @@ def test_a_defect_on_the_border_of_two_tiles_is_one_defect() -> None:
     found = boxes(pipeline.finish(tensors([left], [right]), TILED, READING))
     assert found.xyxy.tolist() == [[43, 15, 53, 25]]
     assert found.confidence.tolist() == [0.75]
+
+
+def test_a_box_of_a_tile_is_cut_to_that_tile() -> None:
+    found = boxes(pipeline.finish(tensors([[62, 20, 20, 10, 0.5, 0]], [[9, 9, 0, 0, 0, 0]]), TILED, READING))
+    assert found.xyxy.tolist() == [[52, 15, 64, 25]]
 
 
 def test_a_class_is_kept_beside_another_in_the_same_place() -> None:

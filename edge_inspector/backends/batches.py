@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edge_inspector.datatypes import Batch, Floats, InputSpec, RawView, Tensors
+from edge_inspector.datatypes import Batch, Floats, InputSpec, PreparePlan, RawView, Tensors
 from edge_inspector.errors import BundleError, InferenceError
-from edge_inspector.interfaces import Ticket
+from edge_inspector.interfaces import ModelFile, Ticket
 
 SLOTS = 2
 Outputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -101,6 +102,9 @@ class BatchModel:
             raise
         return Tensors(_checked(parts, tiles))
 
+    def rehearse(self, plan: PreparePlan) -> None:
+        """Nothing: views come prepared, and the network ran when it was loaded."""
+
     def keep_warm(self) -> None:
         """Nothing: a processor's clock rises within the run itself, and a server has others to serve."""
 
@@ -143,6 +147,24 @@ def network_input(
             "channels, height, width; a free first dimension is good too); correct [input] or export it again"
         )
     return NetworkInput(name, chw, 1 if isinstance(shape[0], int) else max_batch)
+
+
+def network_bytes(model: ModelFile) -> bytes:
+    """The ONNX file. BundleError: it cannot be read, or is not that of `model.sha256` any more, where there is one.
+
+    A model is also loaded hours after its bundle was: what lies there by then is not what was proven.
+    """
+    try:
+        content = Path(model.onnx_path).read_bytes()
+    except OSError as exc:
+        raise BundleError(f"{model.onnx_path} cannot be read: {exc.strerror}; copy the bundle again") from exc
+    found = hashlib.sha256(content).hexdigest()
+    if model.sha256 not in ("", found):
+        raise BundleError(
+            f"{model.onnx_path} has SHA-256 {found[:12]}..., expected {model.sha256[:12]}... as when its bundle was "
+            "read; it was replaced meanwhile: start again"
+        )
+    return content
 
 
 def cpu_name() -> str:

@@ -15,6 +15,10 @@ class ProgressBook:
     def sign(self, loop: str) -> None:
         self._signed_ns[loop] = self._clock.monotonic_ns()
 
+    def rest(self, loop: str) -> None:
+        """Expect nothing of the loop until it signs again."""
+        self._signed_ns.pop(loop, None)
+
     def stale(self, within_s: float) -> list[str]:
         """The loops that have not signed for longer than that."""
         oldest = self._clock.monotonic_ns() - int(within_s * 1e9)

@@ -277,14 +277,11 @@ class CameraThread:
         seq = None if shot is None else shot.seq
         self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges))
         begun = self._clock.monotonic_ns()
-        batch: Batch | RawView | None = None
         try:
             self._check.follows(frame)
             batch = self._prepare(frame, plan)  # refuses what is no picture at all
             self._check.check(frame)
         except FrameError as exc:
-            if isinstance(batch, RawView):
-                batch.release()
             self._post(ViewFailed(picture, seq, Reason.BAD_FRAME, str(exc)))
             return
         finally:
@@ -293,7 +290,6 @@ class CameraThread:
         deadline_ns = None if shot is None else shot.deadline_ns
         job = Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)
         if not self._infer(job):
-            job.release()
             self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
 
     @contextmanager

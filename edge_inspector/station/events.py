@@ -52,11 +52,6 @@ class Job:
     queued_ns: int
     deadline_ns: int | None
 
-    def release(self) -> None:
-        """The model has the picture, or does not get it: give the camera's buffer back."""
-        if isinstance(self.batch, RawView):
-            self.batch.release()
-
 
 @dataclass(frozen=True)
 class CameraUp:

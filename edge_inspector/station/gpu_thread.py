@@ -14,7 +14,7 @@ import structlog
 
 from edge_inspector import pipeline
 from edge_inspector.datatypes import Reason, Tensors
-from edge_inspector.errors import DeviceLostError, InferenceError
+from edge_inspector.errors import ConfigError, DeviceLostError, InferenceError
 from edge_inspector.interfaces import Backend, Clock, Model, Progress, Ticket
 from edge_inspector.station.batching import Durations, joinable, split, together
 from edge_inspector.station.engines import Engines, Missing, Refused
@@ -107,10 +107,12 @@ class GpuThread:
                 job = self._next(wait=in_flight is None)
                 self._progress.sign("gpu")
                 submitted = None
-                if job is not None:
+                if job is not None and job.recipe in self._models:
                     last = self._models[job.recipe]
                     submitted = self._submit(job, last, slot)
                     slot = 1 - slot
+                elif job is not None:  # a camera that triggers itself does not ask whether the station is ready
+                    self._fail((job,), Reason.NOT_READY, f"the model of recipe {job.recipe} is not loaded")
                 elif in_flight is None:
                     self._idle(last, closing)
                 if in_flight is not None:
@@ -129,6 +131,7 @@ class GpuThread:
         if isinstance(choice, Missing):
             self._post(EngineNeeded(recipe.name))
             return
+        self._progress.rest("gpu")  # to load may take longer than a run ever may
         plan, file = next(iter(recipe.plans.values())), choice.model_file
         key = (file.sha256, file.engine_dir, plan.input)
         if key not in self._shared:
@@ -138,6 +141,8 @@ class GpuThread:
             log.info("model_loaded", recipe=recipe.name, memory_mb=round(model.memory_bytes / 1e6, 1))
         loaded = self._shared[key]
         recipe.reading.decoder.check(loaded.model.output_shapes, recipe.reading.classes)
+        for plan in recipe.plans.values():
+            loaded.model.rehearse(plan)
         self._models[recipe.name] = loaded
         self._post(ModelLoaded(recipe.name, choice.warning))
         if choice.outdated:
@@ -148,10 +153,14 @@ class GpuThread:
         try:
             recipe = self._loads.get_nowait()
         except queue.Empty:
-            if last is not None:
-                last.model.keep_warm()
+            warm = last or next(iter(self._models.values()), None)
+            if warm is not None:
+                warm.model.keep_warm()
             return
-        self._bring(self._recipes[recipe], closing)
+        try:
+            self._bring(self._recipes[recipe], closing)
+        except ConfigError as exc:  # at a start it ends the process; now other recipes are being inspected
+            self._post(ModelRefused(recipe, str(exc)))
 
     def _next(self, wait: bool) -> Job | None:
         if self._waiting:
@@ -166,7 +175,7 @@ class GpuThread:
         with suppress(queue.Empty):
             while len(self._waiting) < loaded.batch_sizes[-1] - 1:
                 self._waiting.append(self._jobs.get_nowait())
-        fitting = takewhile(lambda job: joinable(job) and self._models[job.recipe] is loaded, self._waiting)
+        fitting = takewhile(lambda job: joinable(job) and self._models.get(job.recipe) is loaded, self._waiting)
         jobs = (first, *fitting) if joinable(first) else (first,)
         now = self._clock.monotonic_ns()
         sizes = (n for n in loaded.batch_sizes if n == 1 or n <= len(jobs))
@@ -179,7 +188,6 @@ class GpuThread:
         """Start a run; None when there is none to be waited for."""
         begun = self._clock.monotonic_ns()
         if first.deadline_ns is not None and begun >= first.deadline_ns:  # work for nobody makes the next part late
-            first.release()
             self._fail((first,), Reason.DEADLINE, "waited for the model until after the deadline")
             return None
         jobs = self._together(first, loaded)
@@ -189,9 +197,6 @@ class GpuThread:
         except InferenceError as exc:
             self._failed(jobs, exc)
             return None
-        finally:
-            for job in jobs:
-                job.release()
 
     def _collect(self, run: InFlight) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ SPEC = InputSpec(64, 64, "gray", 1 / 255, (0.0,), (1.0,), 0)
 R36 = (
     "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025"
 )
-PREPARE_CU = Path(report.__file__).with_name("prepare.cu")
 
 
 def has(module: str) -> bool:
@@ -92,12 +92,26 @@ def test_a_dla_is_taken_with_what_it_can_do() -> None:
     assert Config(dla_core=1, precision="int8").dla_core == 1
 
 
-def test_the_preparation_kernel_compiles_for_an_orin(tmp_path: Path) -> None:
+def test_a_kernel_compiles_for_an_orin(tmp_path: Path) -> None:
     if shutil.which("nvcc") is None:
         pytest.skip("CUDA's compiler nvcc is not on this machine")
-    path = cubin.compile_cubin(PREPARE_CU, "8.7", tmp_path)
+    little = tmp_path / "little.cu"  # what becomes of prepare.cu itself, test_prepare_kernel.py shows
+    little.write_text('extern "C" __global__ void kernel() {}')
+    path = cubin.compile_cubin(little, "8.7", tmp_path)
     assert path == tmp_path / "prepare.cubin"
     assert path.read_bytes()[:4] == b"\x7fELF"
+
+
+def test_a_product_and_a_sum_are_rounded_one_by_one_as_opencv_does(tmp_path: Path) -> None:
+    if shutil.which("nvcc") is None:
+        pytest.skip("CUDA's compiler nvcc is not on this machine")
+    little, ptx = tmp_path / "little.cu", tmp_path / "little.ptx"
+    little.write_text('extern "C" __global__ void kernel(float* x) { *x = x[1] * x[2] + x[3]; }')
+    fused = []
+    for options in (("-O3",), cubin.OPTIONS):
+        subprocess.run(["nvcc", "--ptx", "-arch=sm_87", *options, "-o", str(ptx), str(little)], check=True)
+        fused.append("fma.rn.f32" in ptx.read_text())
+    assert fused == [True, False]
 
 
 def test_a_kernel_that_nvcc_refuses_is_quoted(tmp_path: Path) -> None:
@@ -140,6 +154,14 @@ def test_a_cache_is_replaced_whole_and_may_be_missing(tmp_path: Path) -> None:
     cache_file.write(path, b"second")
     assert cache_file.read(path) == b"second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cache_that_says_nothing_new_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "jit.cache"
+    cache_file.write(path, b"kernels")
+    before = path.stat()
+    cache_file.write(path, b"kernels")
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_cache_that_cannot_be_read_or_written_costs_no_build(tmp_path: Path) -> None:
@@ -209,6 +231,8 @@ def test_the_library_is_quoted_once_and_not_without_end() -> None:
         ({"Inputs": [{"Format/Datatype": "Half"}], "Outputs": [{"Format/Datatype": "Float"}]}, "fp16"),
         ({"Inputs": [], "Outputs": [{"Format/Datatype": "Int64"}]}, "int64"),
         ({"Inputs": [{"Format/Datatype": "Something new"}]}, "Something new"),
+        ({"Inputs": [{"DataType": "Half", "Format": "Channel major FP32 format"}]}, "fp16"),  # TensorRT 11
+        ({"Inputs": [{"Datatype": "Int8", "Format": "N/A"}]}, "int8"),
         ({}, "unknown"),
     ],
 )

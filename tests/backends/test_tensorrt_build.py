@@ -15,6 +15,8 @@ import pytest
 
 from edge_inspector.backends.tensorrt import Config, TensorRtBackend
 from edge_inspector.backends.tensorrt.build import PLAN
+from edge_inspector.backends.tensorrt.engine import numpy_type
+from edge_inspector.backends.tensorrt.library import library
 from edge_inspector.datatypes import InputSpec
 from edge_inspector.decoders import compact as compact_outputs
 from edge_inspector.engine.bundle import load_bundle
@@ -152,6 +154,14 @@ def test_a_build_that_its_caller_ends_leaves_no_plan(tmp_path: Path) -> None:
             ModelFile(str(network), ""), SPEC, tmp_path / "engine", interrupted
         )
     assert list((tmp_path / "engine").iterdir()) == []
+
+
+def test_a_tensor_that_numpy_cannot_hold_is_refused_by_its_type() -> None:
+    lib = library("tensorrt_rtx")
+    kinds: Any = lib
+    assert numpy_type(lib, kinds.DataType.INT64, "tensor classes") == np.int64
+    with pytest.raises(BundleError, match=r"tensor boxes consists of BF16, expected float32, float16 or whole numbers"):
+        numpy_type(lib, kinds.DataType.BF16, "tensor boxes")
 
 
 def test_facts_name_the_library_and_every_option(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 from edge_inspector.backends.tensorrt import graphs
 from edge_inspector.backends.tensorrt.failures import STICKY, is_sticky, translated
 from edge_inspector.backends.tensorrt.gpu import waited
+from edge_inspector.backends.tensorrt.model import black_view
 from edge_inspector.backends.tensorrt.slots import Slots, runs
+from edge_inspector.datatypes import Calibration, InputSpec, PreparePlan, Roi, Tiling
 from edge_inspector.errors import DeviceLostError, InferenceError
 from edge_inspector.interfaces import Ticket
 
@@ -168,3 +170,27 @@ def test_waiting_ends_when_it_is_done_or_when_the_time_is_over() -> None:
     asked = iter([False, False, True])
     assert waited(lambda: next(asked), timeout_s=60)
     assert not waited(lambda: False, timeout_s=0)
+
+
+GRAY = InputSpec(64, 96, "gray", 1 / 255, (0.0,), (1.0,), 0)
+LENS = Calibration((120, 160), (150.0, 150.0, 80.0, 60.0), (-0.2, 0.05, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("plan", "hw", "tiles"),
+    [
+        (PreparePlan(GRAY), (64, 96), 1),
+        (PreparePlan(GRAY, tiling=Tiling(640, 640, 32)), (64, 96), 1),
+        (PreparePlan(GRAY, Roi(10, 20, 70, 50)), (70, 80), 1),
+        (PreparePlan(GRAY, Roi(0, 0, 160, 120), LENS, Tiling(100, 100, 40)), (120, 160), 4),
+    ],
+    ids=["plain", "size-unknown", "roi", "calibrated-tiles"],
+)
+def test_before_the_first_picture_a_black_one_of_its_plan_is_taken(
+    plan: PreparePlan, hw: tuple[int, int], tiles: int
+) -> None:
+    view = black_view(plan)
+    assert (view.frame.hw, len(view.tiles)) == (hw, tiles)
+    assert not view.frame.pixels.any()
+    assert view.plan.calibration == plan.calibration
+    assert view.plan.roi == plan.roi

@@ -83,9 +83,15 @@ def loaded(
     gpu: Gpu, library_name: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., tuple[Bundle, TensorRtModel, Path]]]:
     """Builds and loads an engine: (family, precision, **Config) -> bundle, model, and the ONNX it was built of."""
-    models: list[TensorRtModel] = []
+    made: dict[str, tuple[Bundle, TensorRtModel, Path]] = {}
 
     def load(family: str, precision: Any, *, size: int = 64, **keys: Any) -> tuple[Bundle, TensorRtModel, Path]:
+        wanted = repr((family, precision, size, sorted(keys.items())))
+        if wanted not in made:  # minutes on a Jetson
+            made[wanted] = build(family, precision, size, keys)
+        return made[wanted]
+
+    def build(family: str, precision: Any, size: int, keys: Any) -> tuple[Bundle, TensorRtModel, Path]:
         folder = tmp_path_factory.mktemp(f"{family}-{precision}")
         bundle = load_bundle(networks.bundle(family, folder / "bundle", size=size, golden=20))
         pictures = folder / "bundle" / "golden"
@@ -96,11 +102,10 @@ def loaded(
         (folder / "engine").mkdir()
         backend.build(ModelFile(str(typed), ""), bundle.spec, folder / "engine", lambda part, text: None)
         file = ModelFile(str(typed), "", str(folder / "engine"))
-        models.append(backend.load(file, PreparePlan(bundle.spec), backend.max_batch))
-        return bundle, models[-1], typed
+        return bundle, backend.load(file, PreparePlan(bundle.spec), backend.max_batch), typed
 
     yield load
-    for model in models:
+    for _, model, _ in made.values():
         model.close()
 
 

@@ -17,7 +17,7 @@ from gpu_results import Results
 
 from edge_inspector.backends.tensorrt import Config, TensorRtBackend
 from edge_inspector.backends.tensorrt.model import TensorRtModel
-from edge_inspector.datatypes import Batch, Frame, Letterbox, PreparePlan, Roi, Tiling
+from edge_inspector.datatypes import Batch, Calibration, Frame, Letterbox, PreparePlan, Roi, Tiling
 from edge_inspector.engine.bundle import Bundle
 from edge_inspector.engine.verify import prove
 from edge_inspector.errors import BundleError
@@ -141,6 +141,20 @@ def test_a_view_of_many_tiles_is_what_its_tiles_are_alone(
         alone = ran(model, raw_view(frame, PreparePlan(bundle.spec, roi=window)))
         for name, array in together.items():
             np.testing.assert_allclose(array[tile], alone[name][0], atol=1e-3 * float(np.abs(array).max()))
+
+
+def test_a_rehearsal_of_a_view_changes_no_result(loaded: Load) -> None:
+    bundle, model, _ = loaded("yolo", "fp32", prepare_on_device=True)
+    (frame,) = pictures(bundle, 1)
+    height, width = frame.hw
+    lens = Calibration(frame.hw, (80.0, 80.0, width / 2, height / 2), (-0.2, 0.05, 0.0, 0.0))
+    plan = PreparePlan(bundle.spec, calibration=lens, tiling=Tiling(40, 40, 8))
+    view = raw_view(frame, plan)
+    wanted = ran(model, view)
+    model.rehearse(plan)
+    for slot in (0, 1):
+        for name, array in ran(model, view, slot).items():
+            np.testing.assert_array_equal(array, wanted[name])
 
 
 def test_keeping_warm_changes_no_result(loaded: Load, rng: np.random.Generator) -> None:

@@ -187,6 +187,24 @@ async def test_an_engine_of_another_machine_does_not_serve_meanwhile(builder: Bu
         assert not (await error_text(link, "is being built: 10%")).ready
 
 
+async def test_a_picture_that_comes_by_itself_while_the_engine_is_built_is_accepted_and_undefined(
+    builder: Builder, rig: Rig
+) -> None:
+    builder.waits = True
+    rig.recipes.clear()
+    add_recipe(rig, "own", cameras=("b",), trigger="line")
+    async with rig.running() as link:
+        await error_text(link, "is being built: 10%")
+        rig.cameras["b"].push(0)
+        result = await link.result(1)
+        assert (result.evaluation, result.reason) == (Evaluation.UNDEFINED, Reason.NOT_READY)
+        builder.go_on()
+        await link.ready()
+        rig.cameras["b"].push(0)
+        assert (await link.result(2)).evaluation is Evaluation.OK
+    assert rig.books().balanced
+
+
 async def test_a_build_that_dies_is_told_with_its_last_words(builder: Builder, rig: Rig) -> None:
     builder.dies = "model.onnx: node Conv_7 is not supported"
     async with rig.running() as link:

@@ -38,7 +38,7 @@ class TensorRtBackend:
 
     def facts(self) -> Mapping[str, str]:
         """As `device.facts`, and the preparation kernel: verdicts depend on it too."""
-        kernel = hashlib.sha256(prepare_kernel.SOURCE.encode()).hexdigest()[:16]
+        kernel = hashlib.sha256((prepare_kernel.SOURCE + " ".join(cubin.OPTIONS)).encode()).hexdigest()[:16]
         return {
             **device.facts(library(self._config.library), self._config),
             "prepare": kernel if self._config.prepare_on_device else "on the cpu",
@@ -73,10 +73,13 @@ class TensorRtBackend:
                 loaded = TensorRtModel(gpu, engine, preparation, min(engine.most, max(1, max_batch)), len(content))
             loaded.keeps_warm = self._config.keep_warm
             loaded.warm_up(self._config.warm_up_runs, self._config.cuda_graph)
+            loaded.rehearse(plan)
         except DeviceLostError:
             raise
         except InferenceError as exc:
-            raise BundleError(f"{folder}: the engine does not run: {exc}") from exc
+            raise BundleError(
+                f"{folder}: the engine does not run: {exc}; build it again on this device: edge-inspector engine build"
+            ) from exc
         return loaded
 
     def _preparation(self, gpu: Gpu, engine: Engine, folder: Path, spec: InputSpec) -> Preparation | None:
@@ -85,7 +88,8 @@ class TensorRtBackend:
         file = folder / cubin.NAME
         if not file.is_file():
             raise BundleError(f"{file} is missing; build the engine again on this device: edge-inspector engine build")
-        return Preparation(gpu, file, "float16" if engine.input.dtype == np.float16 else "float32", spec)
+        with gpu.current(f"loading {cubin.NAME}"):
+            return Preparation(gpu, file, "float16" if engine.input.dtype == np.float16 else "float32", spec)
 
     def _opened(self) -> Gpu:
         if self._gpu is None:

@@ -49,6 +49,7 @@ class Buffers:
     def begin(self, tiles: int) -> None:
         """Make room for the outputs of so many tiles, and forget the faults of the last view."""
         self._hold(tiles)
+        self._host_faults[0] = 0
         self._gpu.driver.memset_d8_async(self._faults, 0, 4, self._gpu.stream)
 
     def stage_tiles(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

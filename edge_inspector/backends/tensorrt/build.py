@@ -60,8 +60,9 @@ def build_plan(
     progress(_BUILT, "writing the plan")
     content = bytes(plan)
     _write(into / PLAN, content)
-    if cache is not None:
-        cache_file.write(cache, bytes(settings.get_timing_cache().serialize()))
+    timings = None if cache is None else cast("trt.ITimingCache | None", settings.get_timing_cache())
+    if cache is not None and timings is not None:
+        cache_file.write(cache, bytes(timings.serialize()))
     engine = _loaded(lib, talker, config, content, log) if gpu else None
     made = {
         "library": facts["library"],

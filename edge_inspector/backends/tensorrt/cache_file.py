@@ -35,7 +35,9 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace it at once. A full disk costs the next build time and nothing else: it is logged."""
+    """Replace it at once, unless it is the same. A full disk costs the next build time alone: it is logged."""
+    if read(path) == content:
+        return  # each start has it to write, and a station starts often
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with new.open("wb") as file:

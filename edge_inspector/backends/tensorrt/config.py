@@ -10,7 +10,9 @@ from edge_inspector.datatypes import Precision
 from edge_inspector.interfaces import EngineOptions
 from edge_inspector.settings import LocalPath, PluginConfig
 
-MOST_TILES = 64  # one optimisation profile holds 1..max_batch; beyond this a run is no faster for each tile
+MOST_AT_ONCE = (
+    16  # each number of tiles has a context and a graph in each slot; larger runs are hardly faster for a tile
+)
 
 
 class Config(PluginConfig):
@@ -31,7 +33,7 @@ class Config(PluginConfig):
         le=3000,
         description="Candidates that leave the GPU, the best of all; 0 = all of them. For decoders with such a form.",
     )
-    max_batch: int = Field(1, ge=1, le=MOST_TILES, description="Pictures or tiles in one run of the engine.")
+    max_batch: int = Field(1, ge=1, le=MOST_AT_ONCE, description="Pictures or tiles in one run of the engine.")
     workspace_mb: int = Field(
         1024, ge=16, le=65536, description="Memory that the builder may give to one layer, in MiB; less can be slower."
     )

@@ -65,7 +65,7 @@ class Engine:
         context.set_device_memory(scratch, self.scratch_bytes)
         done = context.set_input_shape(self.input.name, (tiles, *self.input.shape))
         done = done and all(context.set_tensor_address(name, address) for name, address in addresses.items())
-        if not done or context.infer_shapes():
+        if not done or not _shapes_known(context):
             raise BundleError(f"an execution context for {tiles} tiles cannot be bound: {self.log.why()}")
         for tensor in self.outputs:
             shape = shape_of(context.get_tensor_shape(tensor.name))
@@ -80,6 +80,12 @@ class Engine:
         """Save what TensorRT-RTX compiled in the warm-up, so that the next start need not; nothing elsewhere."""
         if self._jit is not None and self._jit_cache is not None:
             cache_file.write(self._jit_cache, bytes(self._jit.serialize()))
+
+    def close(self) -> None:
+        """Free the weights; no context may be left. Within the GPU's context, which is not current later on."""
+        self._settings.clear()
+        self._jit = None
+        del self._engine, self._runtime
 
     def _new_context(self) -> trt.IExecutionContext:
         strategy = self._lib.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -106,7 +112,8 @@ class Engine:
             known = cache_file.read(path)
             if known and not self._jit.deserialize(known):
                 self.log.add(2, f"{path.name} is of another driver or device and is written anew")
-        settings.set_runtime_cache(self._jit)
+        if not settings.set_runtime_cache(self._jit):
+            self.log.add(2, f"{path.name} is not used: each start compiles anew")
         self._settings.append(settings)
         return settings
 
@@ -117,6 +124,24 @@ def capturable(context: trt.IExecutionContext, stream: int) -> bool:
     return not offers(asked, "is_stream_capturable") or bool(asked.is_stream_capturable(stream))
 
 
+def _shapes_known(context: trt.IExecutionContext) -> bool:
+    try:
+        return not context.infer_shapes()
+    except RuntimeError:  # its word for shapes that contradict each other; the log says which
+        return False
+
+
+def numpy_type(lib: Library, kind: trt.DataType, tensor: str) -> np.dtype[Any]:
+    """BundleError: a type that numpy does not have, such as bfloat16."""
+    try:
+        return np.dtype(cast(npt.DTypeLike, lib.nptype(kind)))
+    except TypeError as exc:
+        raise BundleError(
+            f"{tensor} consists of {kind.name}, expected float32, float16 or whole numbers; export the "
+            "model with float32 inputs and outputs"
+        ) from exc
+
+
 def _tensors(lib: Library, engine: trt.ICudaEngine, where: str) -> tuple[Tensor, tuple[Tensor, ...], int]:
     """Its input, its outputs, and how many tiles it takes at most."""
     inputs: list[Tensor] = []
@@ -124,7 +149,7 @@ def _tensors(lib: Library, engine: trt.ICudaEngine, where: str) -> tuple[Tensor,
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     for name in names:
         shape = shape_of(engine.get_tensor_shape(name))
-        tensor = Tensor(name, shape[1:], np.dtype(cast(npt.DTypeLike, lib.nptype(engine.get_tensor_dtype(name)))))
+        tensor = Tensor(name, shape[1:], numpy_type(lib, engine.get_tensor_dtype(name), f"{where}: tensor {name}"))
         if any(n < 0 for n in tensor.shape) or not shape:
             raise BundleError(
                 f"{where}: tensor {name} is {shape}: only the number of tiles may vary; export the model with fixed "

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from edge_inspector.backends.tensorrt import device
 from edge_inspector.backends.tensorrt.failures import translated
-from edge_inspector.errors import ConfigError
+from edge_inspector.errors import ConfigError, DeviceLostError, InferenceError
 
 POLL_S = 0.00005
 """Between two looks at an event. CUDA's own blocking wait (cuEventSynchronize) takes no time-out; a look costs 1 us."""
+_UPLOAD_S = 10.0  # for what lies before it on the stream; the copy itself takes milliseconds
 _STREAM_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for: the legacy stream does not hold us up
 
 
@@ -34,25 +35,40 @@ class Gpu:
         found = self.driver.Device(number)
         self.integrated = bool(found.get_attribute(self.driver.device_attribute.INTEGRATED))
         """Whether GPU and CPU share one memory, as on a Jetson: then the GPU reads pinned memory where it lies."""
-        self._context = found.retain_primary_context()
+        try:
+            self._context = found.retain_primary_context()
+        except self.driver.Error as exc:
+            raise ConfigError(
+                f"{found.name()} (device = {number}) cannot be opened: {exc}; is its memory used up, or its driver "
+                "older than PyCUDA?"
+            ) from exc
+        self._lost = ""
+        self.stream: Any = None
         # kept until the end: when PyCUDA collects it, it calls cuCtxDetach, which a primary context refuses
-        atexit.register(self._context.detach)
+        atexit.register(self._detach)
         with self.current("making a stream"):
-            self.stream: Any = self.driver.Stream(_STREAM_NON_BLOCKING)
+            self.stream = self.driver.Stream(_STREAM_NON_BLOCKING)
 
     @contextmanager
     def current(self, doing: str) -> Iterator[None]:
         """Push the context, pop it at the end. InferenceError or DeviceLostError for what CUDA says meanwhile."""
-        self._context.push()
+        if self._lost:
+            raise DeviceLostError(f"{doing}: {self._lost}")
+        try:
+            self._context.push()
+        except self.driver.Error as exc:
+            raise translated(doing, str(exc), answers=False) from exc
         try:
             yield
         except self.driver.Error as exc:
             raise translated(doing, str(exc), self.answers()) from exc
         finally:
-            self.driver.Context.pop()
+            self._pop(doing)
 
     def answers(self) -> bool:
         """Whether the stream can still be asked how far it is; a lost context answers nothing."""
+        if self.stream is None:
+            return False
         try:
             self.stream.is_done()
         except self.driver.Error:
@@ -64,13 +80,14 @@ class Gpu:
         return self.driver.mem_alloc(max(size, 1))
 
     def uploaded(self, array: npt.NDArray[Any]) -> Any:
-        """Device memory that holds a copy of the array.
+        """Device memory that holds a copy of the array. InferenceError when the stream is busy for too long.
 
         Queued on our stream: a plain copy goes through the legacy stream, for which ours does not wait.
         """
-        there = self.memory(array.nbytes)
-        self.driver.memcpy_htod_async(there, np.ascontiguousarray(array), self.stream)
-        self.stream.synchronize()
+        there, sent = self.memory(array.nbytes), np.ascontiguousarray(array)
+        self.driver.memcpy_htod_async(there, sent, self.stream)
+        if not waited(self.stream.is_done, _UPLOAD_S):
+            raise InferenceError(f"{array.nbytes} bytes have not reached the GPU within {_UPLOAD_S:.0f} s; is it busy?")
         return there
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -86,6 +103,23 @@ class Gpu:
     def event(self) -> Any:
         flags = self.driver.event_flags
         return self.driver.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING)
+
+    def _pop(self, doing: str) -> None:
+        """A lost context may refuse; left on PyCUDA's stack, it would abort the process at the end of the thread."""
+        if self._lost:
+            return
+        try:
+            self.driver.Context.pop()
+        except self.driver.Error as exc:
+            lost = translated(doing, str(exc), answers=False)
+            self._lost = str(lost)
+            atexit.unregister(self._detach)
+            self._detach()
+            raise lost from exc
+
+    def _detach(self) -> None:
+        """Once; also takes the context off PyCUDA's stack."""
+        self._context.detach()
 
 
 def waited(done: Callable[[], bool], timeout_s: float) -> bool:

@@ -31,7 +31,8 @@ class Graph:
         _checked(self._cuda, "cuGraphLaunch", self._cuda.cuGraphLaunch(self._executable, self._stream))
 
     def close(self) -> None:
-        _checked(self._cuda, "cuGraphExecDestroy", self._cuda.cuGraphExecDestroy(self._executable))
+        """Whatever CUDA says: a graph of a lost context is gone already."""
+        self._cuda.cuGraphExecDestroy(self._executable)
 
 
 def bindings() -> Any:
@@ -55,10 +56,10 @@ def capture(cuda: Any, stream_handle: int, enqueue: Callable[[], bool]) -> Graph
         enqueued = enqueue()
     finally:  # the stream must leave capture mode whatever happened
         ended = cuda.cuStreamEndCapture(stream)
-    if not enqueued:
-        raise GraphError("the engine refused to be captured")
     (graph,) = _checked(cuda, "cuStreamEndCapture", ended)
     try:
+        if not enqueued:
+            raise GraphError("the engine refused to be captured")
         (executable,) = _checked(cuda, "cuGraphInstantiate", cuda.cuGraphInstantiate(graph, 0))
     finally:
         cuda.cuGraphDestroy(graph)

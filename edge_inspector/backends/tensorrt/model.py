@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -13,9 +15,10 @@ from edge_inspector.backends.tensorrt.gpu import Gpu
 from edge_inspector.backends.tensorrt.preparation import Preparation
 from edge_inspector.backends.tensorrt.slot import HANGS_S, Slot
 from edge_inspector.backends.tensorrt.slots import SLOTS, Slots, runs
-from edge_inspector.datatypes import Batch, RawView, Tensors
+from edge_inspector.datatypes import Batch, Frame, PreparePlan, RawView, Tensors
 from edge_inspector.errors import DeviceLostError, FrameError, InferenceError
 from edge_inspector.interfaces import Ticket
+from edge_inspector.stages.prepare import raw_view
 
 log = structlog.get_logger()
 _FIRST_RUN_S = 60.0  # TensorRT loads kernels with the first run, TensorRT-RTX compiles them
@@ -55,6 +58,22 @@ class TensorRtModel:
             for slot in self._slots:
                 slot.warm_up(self._most, runs_of_each, rng, _FIRST_RUN_S)
             self._engine.keep_jit()
+
+    def rehearse(self, plan: PreparePlan) -> None:
+        """Take a black picture of this plan through each slot: what its first real one would wait for.
+
+        That is the upload of its maps, memory for a picture and the first launch of the kernel. Nothing where pictures
+        come prepared, and nothing of a plan that does not fit, which is told with each picture.
+        """
+        if self._preparation is None:
+            return
+        with suppress(FrameError), self._gpu.current("warming up the preparation"):
+            view = black_view(plan)
+            for slot in self._slots:
+                slot.settle()
+                self._queue(view, slot, len(view.tiles))
+                slot.mark()
+                slot.wait(_FIRST_RUN_S)
 
     def submit(self, batch: Batch | RawView, slot: int) -> Ticket:
         """Queue the whole way; the pixels are the caller's again. InferenceError when they do not fit or CUDA fails."""
@@ -125,6 +144,7 @@ class TensorRtModel:
             self._slots.clear()
             self._preparation = None
             self._scratch = None
+            self._engine.close()
 
     def _tiles(self, batch: Batch | RawView) -> int:
         """How many tiles it has. InferenceError when the engine does not take them."""
@@ -149,9 +169,10 @@ class TensorRtModel:
         if isinstance(batch, RawView):
             if self._preparation is None:
                 raise TypeError("this model takes prepared pictures: prepares_on_device is False")
+            launches = self._preparation.launches(batch)
             picture = buffers.stage_picture(batch.frame.pixels)
             for part in runs(tiles, self._most):
-                self._preparation.queue(batch, part, picture, int(buffers.input), buffers.faults)
+                self._preparation.queue(launches, part, picture, int(buffers.input), buffers.faults)
                 used.run(len(part))
                 buffers.fetch(part)
             buffers.fetch_faults()
@@ -171,3 +192,14 @@ class TensorRtModel:
             for slot in self._slots:
                 slot.drop_graphs()
             log.warning("cuda_graph_not_used", reason=str(exc))
+
+
+def black_view(plan: PreparePlan) -> RawView:
+    """A picture for the plan, of its calibration's size; without one nobody knows it, and the least that fits does."""
+    if plan.calibration is not None:
+        hw = plan.calibration.image_hw
+    elif plan.roi is not None:
+        hw = (plan.roi.y + plan.roi.height, plan.roi.x + plan.roi.width)
+    else:
+        hw, plan = (plan.input.height_px, plan.input.width_px), replace(plan, tiling=None)
+    return raw_view(Frame("black", 0, 0, 0, np.zeros(hw, np.uint8), "Mono8"), plan)

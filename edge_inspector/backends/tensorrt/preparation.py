@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +21,25 @@ class Preparation:
         """BundleError when the input's type cannot hold what `spec` makes of a pixel."""
         self._gpu = gpu
         self._element: Literal["float32", "float16"] = element
+        self._tile_bytes = spec.channels * spec.height_px * spec.width_px * (2 if element == "float16" else 4)
         self._module = gpu.driver.module_from_buffer(cubin.read_bytes())
         self._kernel = self._module.get_function(prepare_kernel.ENTRY)
         self._kernel.prepare(_ARGUMENTS)
         self._kept: dict[Hashable, Any] = {}
         self._address(prepare_kernel.Table(spec, element))
 
-    def queue(self, view: RawView, tiles: range, picture: int, output: int, faults: int) -> None:
-        """Write these tiles of the view into the input at `output`, from its first place on. FrameError: it cannot.
+    def launches(self, view: RawView) -> Sequence[prepare_kernel.Launch]:
+        """What prepares the view, tile by tile. FrameError: it cannot be."""
+        return prepare_kernel.launches(view, self._element)
 
-        `picture`, `output` and `faults` are device addresses.
+    def queue(
+        self, launches: Sequence[prepare_kernel.Launch], tiles: range, picture: int, output: int, faults: int
+    ) -> None:
+        """Write these tiles of a view into the input at `output`, from its first place on.
+
+        `launches` are all of the view's; `picture`, `output` and `faults` are device addresses.
         """
-        launches = prepare_kernel.launches(view, self._element, first_tile=-tiles.start)
+        of_tile_0 = output - tiles.start * self._tile_bytes  # where it would lie; nothing is written there
         for launch in launches[tiles.start : tiles.stop]:
             self._kernel.prepared_async_call(
                 launch.grid,
@@ -42,7 +49,7 @@ class Preparation:
                 picture,
                 0 if launch.map is None else self._address(launch.map),
                 self._address(launch.table),
-                output,
+                of_tile_0,
                 faults,
             )
 

@@ -133,14 +133,13 @@ class Launch:
         return value
 
 
-def launches(view: RawView, element: Element, first_tile: int = 0) -> tuple[Launch, ...]:
-    """One launch for each tile of the view. FrameError: it is to be shrunk more than the kernel can.
+def launches(view: RawView, element: Element) -> tuple[Launch, ...]:
+    """One launch for each tile of the view, each into its own place of an output that holds them all.
 
-    `first_tile` is the place of the view's first tile in the engine's batch; less than 0 where a view is spread over
-    several runs, and then only the launches whose tile is not are for this one. Worked out once for each plan and size
-    of picture: the same tuple comes again.
+    FrameError: it is to be shrunk more than the kernel can. Worked out once for each plan, format and size of picture:
+    the same tuple comes again.
     """
-    made, tiles = _launches(view.plan, view.frame.hw, view.frame.pixel_format, element, first_tile)
+    made, tiles = _launches(view.plan, view.frame.hw, view.frame.pixel_format, element)
     letterboxes = tuple(fit.letterbox for fit in tiles)
     if view.tiles != letterboxes:
         raise ValueError(f"the view of {view.frame.camera} says tiles {view.tiles}, its plan gives {letterboxes}")
@@ -171,12 +170,12 @@ def _seen(places: Floats, width: int, height: int) -> int:
 
 @lru_cache(maxsize=VIEWS_KEPT)
 def _launches(
-    plan: PreparePlan, hw: tuple[int, int], pixel_format: PixelFormat, element: Element, first_tile: int
+    plan: PreparePlan, hw: tuple[int, int], pixel_format: PixelFormat, element: Element
 ) -> tuple[tuple[Launch, ...], tuple[Fit, ...]]:
     spec, tiles = plan.input, fits(plan, hw)
     grid = (-(-spec.width_px // BLOCK[0]), -(-spec.height_px // BLOCK[1]), 1)
     made = []
-    for tile, fit in enumerate(tiles, first_tile):
+    for tile, fit in enumerate(tiles):
         fields = {
             **_source(pixel_format, hw, spec),
             **(_mapped(hw, fit) if plan.calibration else _scaled(fit)),

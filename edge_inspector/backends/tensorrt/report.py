@@ -16,6 +16,7 @@ _NAMES = (  # as the inspector words them: "Channel major FP16 format where ..."
     ("INT8", "int8"), ("FP16", "fp16"), ("HALF", "fp16"), ("BFLOAT16", "bf16"), ("FP8", "fp8"),
     ("FP32", "fp32"), ("FLOAT", "fp32"), ("INT32", "int32"), ("INT64", "int64"), ("BOOL", "bool"),
 )  # fmt: skip
+_TYPE_NAMES = ("DataType", "Datatype", "Format/Datatype")  # TensorRT 11 splits it from the format
 _NOT_READ = "not read: only an engine that is loaded on its GPU tells, and there is none here"
 
 
@@ -50,7 +51,7 @@ def precision(layer: Mapping[str, Any]) -> str:
     Of its inputs and not its outputs: a convolution that gives float out of int8 computes in int8.
     """
     ends = layer.get("Inputs") or layer.get("Outputs") or [{}]
-    wording = str(ends[0].get("Format/Datatype", ""))
+    wording = str(next((ends[0][name] for name in _TYPE_NAMES if name in ends[0]), ""))
     words = wording.upper().split()
     return next((name for said, name in _NAMES if said in words), wording or "unknown")
 
