@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_inspector import __version__, config, plugins
 from edge_inspector.calibration.file import load_calibration
 from edge_inspector.config import Draft, Problem, StationConfig, StationFileError, dotted
+from edge_inspector.config.engines import engine_problems
 from edge_inspector.config.tiling import tiling_of, tiling_problems
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi, TriggerMode
@@ -53,6 +54,8 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *_nobody_acknowledges(path, draft)]
     problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
     settings = draft.station
+    if settings is not None and not problems:
+        problems = list(engine_problems(path, settings, bundles))
     if settings is None or problems:
         raise StationFileError(problems)
     station = settings.station
@@ -138,12 +141,16 @@ def _calibrations(
 
 def _missing_files(path: Path, draft: Draft) -> Iterator[Problem]:
     """Credentials and certificates: a key of a link or publisher that ends in `_file` names a file that must exist."""
-    for kind, tables in (("plc", draft.plc), ("publishers", draft.publishers)):
-        for name, table in tables.items():
-            for key, file in _files(table):
-                if not os.path.isfile(file):
-                    expected = "is not a file, or lies where this user may not look; relative to the station file"
-                    yield Problem(path, dotted([kind, name, *key]), repr(str(file)), expected)
+    tables: list[tuple[list[str], Settings]] = [
+        *((["plc", name], table) for name, table in draft.plc.items()),
+        *((["publishers", name], table) for name, table in draft.publishers.items()),
+        *([] if draft.station is None else [(["backend"], draft.station.backend)]),
+    ]
+    for where, table in tables:
+        for key, file in _files(table):
+            if not os.path.isfile(file):
+                expected = "is not a file, or lies where this user may not look; relative to the station file"
+                yield Problem(path, dotted([*where, *key]), repr(str(file)), expected)
 
 
 def _files(settings: Settings) -> Iterator[tuple[tuple[str, ...], Path]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from edge_inspector.backends.batches import BatchModel, NetworkInput, Outputs, cpu_name, network_input
+from edge_inspector.backends.batches import BatchModel, NetworkInput, Outputs, cpu_name, network_bytes, network_input
 from edge_inspector.datatypes import Floats, InputSpec, PreparePlan
 from edge_inspector.errors import BundleError, ConfigError, InferenceError
 from edge_inspector.interfaces import EngineOptions, ModelFile
@@ -57,7 +57,7 @@ class OnnxRuntimeBackend:
 
     def load(self, model: ModelFile, plan: PreparePlan, max_batch: int) -> BatchModel:
         """Load and warm up. BundleError: damaged, or its input is not the plan's. ConfigError: not on the CPU alone."""
-        session = _session(model.onnx_path, self._config.threads)
+        session = _session(model, self._config.threads)
         inputs = [(i.name, {"tensor(float)": "float32"}.get(i.type, i.type), i.shape) for i in session.get_inputs()]
         network = _Network(session, network_input(model.onnx_path, inputs, plan.input, max_batch))
         loaded = BatchModel(network.input, network.start, Path(model.onnx_path).stat().st_size, network.close)
@@ -107,8 +107,8 @@ class _Run:
         """Nothing runs."""
 
 
-def _session(onnx_path: str, threads: int) -> Any:
-    onnxruntime = _onnxruntime()
+def _session(model: ModelFile, threads: int) -> Any:
+    onnxruntime, onnx_path = _onnxruntime(), model.onnx_path
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
@@ -117,8 +117,10 @@ def _session(onnx_path: str, threads: int) -> Any:
     # threads that spin between runs take the cores from the camera and the PLC
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # a sum is of one file: from its bytes no weights are loaded that lie beside it and may be any
+    network = network_bytes(model) if model.sha256 else onnx_path
     try:
-        session = onnxruntime.InferenceSession(onnx_path, options, providers=PROVIDERS)
+        session = onnxruntime.InferenceSession(network, options, providers=PROVIDERS)
     except _vendor_errors() as exc:
         raise BundleError(
             f"{onnx_path} is not a model that ONNX Runtime can load ({exc}); export or copy it again"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from edge_inspector.backends.batches import BatchModel, NetworkInput, Outputs, network_input
+from edge_inspector.backends.batches import BatchModel, NetworkInput, Outputs, network_bytes, network_input
 from edge_inspector.datatypes import Floats, InputSpec, PreparePlan
 from edge_inspector.errors import BundleError, ConfigError, InferenceError
 from edge_inspector.interfaces import EngineOptions, ModelFile
@@ -73,6 +73,7 @@ class OpenVinoBackend:
         """Compile and warm up. BundleError: damaged, or its input is not the plan's. ConfigError: the device."""
         openvino = package()
         core = _core(openvino, self._config.device)
+        network_bytes(model)
         try:
             network = core.read_model(model.onnx_path)
             given = _input(model.onnx_path, network, plan.input, max_batch)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import Progress
 
@@ -30,7 +31,7 @@ from edge_inspector.engine.network_facts import network_facts
 from edge_inspector.engine.passport import Proof
 from edge_inspector.engine.store import Engine, EngineStore, Stored
 from edge_inspector.engine.verify import REFERENCE, prove
-from edge_inspector.errors import ConfigError
+from edge_inspector.errors import BundleError, ConfigError
 from edge_inspector.interfaces import Backend
 from edge_inspector.settings import PluginConfig
 from edge_inspector.stages.thresholds import fixed
@@ -76,7 +77,8 @@ def build(
     station: StationOption = None,
     backend: BackendOption = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16 or int8, in place of the station file's.", show_default=False)
+        str | None,
+        typer.Option(help="In place of the station file's; tensorrt: fp32, fp16 or int8.", show_default=False),
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of pictures by which int8 is scaled.", show_default=False)
@@ -103,6 +105,10 @@ def build(
     with told_to_the_user(), _bar(progress) as tell:
         chosen = {"precision": precision, "calibration": calibration, "workspace_mb": workspace}
         runs = _backend(station, backend, {key: value for key, value in chosen.items() if value is not None})
+        if runs.proof == "none":
+            raise ConfigError(
+                f"backend {backend_name(runs)} runs the ONNX file as it is: nothing to build, start the station"
+            )
         loaded = load_bundle(find_bundle(bundle, Path.cwd()))
         judged_by = _thresholds(station, loaded)
         building.niced()
@@ -110,12 +116,12 @@ def build(
             building.tied_to_parent()
         made = None
         if runs.proof == "each_start":
+            digest = fingerprint(loaded, runs).digest
             proof = prove(loaded, runs, loaded.model_file(), thresholds=judged_by, progress=tell)
         else:
             store = _store(station, state_dir)
             made = building.build(loaded, runs, store, tell, thresholds=judged_by, again=again)
-            proof = made.passport.proof
-    digest = "" if made is None else made.passport.digest
+            proof, digest = made.passport.proof, made.passport.digest
     if progress:
         typer.echo(json.dumps({"engine": digest, "outcome": proof.outcome, "proof": proof.model_dump(mode="json")}))
     elif made is not None:
@@ -139,9 +145,10 @@ def inspect(
     Examples: `edge-inspector engine inspect pcb-demo`, `edge-inspector engine inspect 3f9c1a --station station.toml`
     """
     with told_to_the_user():
-        stored = _stored(_store(station, state_dir), thing)
+        store = _store(station, state_dir)
+        stored = _stored(store, thing)
         if stored is None:
-            loaded = load_bundle(find_bundle(Path(thing), Path.cwd()))
+            loaded = _bundle(thing, store)
             facts = network_facts(loaded.folder / "model.onnx")
             if as_json:
                 typer.echo(
@@ -207,11 +214,14 @@ def list_engines(station: StationOption = None, state_dir: StateOption = None, a
     Example: `edge-inspector engine list --station station.toml`
     """
     with told_to_the_user():
-        stored = _store(station, state_dir).list()
+        store = _store(station, state_dir)
+        stored = store.list()
     if as_json:
         typer.echo(json.dumps([engine_print.stored_facts(one) for one in stored], indent=2))
-    else:
+    elif stored:
         engine_print.stored(stored)
+    else:
+        typer.echo(f"no engines in {store.folder}")
 
 
 @engine.command()
@@ -228,7 +238,7 @@ def prune(
         needed = _needed(station, store)
         going = [one for one in store.list() if one.folder.name not in needed]
         if not going:
-            typer.echo(f"{store.folder}: nothing to remove, {len(needed)} engine(s) are needed.")
+            typer.echo(f"{store.folder}: nothing to remove, {len(store.list())} engine(s) are needed.")
             return
         if not yes:
             engine_print.stored(going)
@@ -250,7 +260,8 @@ def _backend(station: Path | None, name: str | None, chosen: dict[str, Any]) -> 
         settings = _settings(plugins.config_model("backend", name or "tensorrt"), {"type": name or "tensorrt"})
     strange = sorted(chosen.keys() - type(settings).model_fields.keys())
     if strange:
-        raise ConfigError(f"backend {settings.type} has no {', '.join(strange)} to choose; leave the option out")
+        options = ", ".join(f"--{key.removesuffix('_mb')}" for key in strange)
+        raise ConfigError(f"backend {settings.type} has nothing that {options} could choose; leave the option out")
     made: Backend = plugins.load("backend", settings.type)(
         _settings(type(settings), {**settings.model_dump(), **chosen}) if chosen else settings
     )
@@ -271,10 +282,15 @@ def _settings(model: type[PluginConfig], table: dict[str, Any]) -> PluginConfig:
         return model.model_validate(table)
     except ValidationError as exc:
         problems = [
-            f"backend {table['type']}: {'.'.join(map(str, found['loc']))}: {found['msg']}"
+            f"backend {table['type']}: {_value_of(found)}: {found['msg']}; correct it"
             for found in exc.errors(include_url=False)
         ]
         raise ConfigError("\n".join(problems)) from exc
+
+
+def _value_of(found: ErrorDetails) -> str:
+    key = ".".join(map(str, found["loc"]))
+    return key if found["type"] == "missing" or not key else f"{key} = {found['input']!r}"
 
 
 def _built(bundle: Bundle, backend: Backend, store: EngineStore) -> Engine:
@@ -295,6 +311,20 @@ def _stored(store: EngineStore, digits: str) -> Stored | None:
     if len(found) > 1:
         raise ConfigError(f"{digits} begins {len(found)} engines in {store.folder}; give more digits")
     return found[0] if found else None
+
+
+def _bundle(thing: str, store: EngineStore) -> Bundle:
+    """The bundle that `thing` names. ConfigError: it names none, nor an engine."""
+    if Path(thing).is_file():
+        raise ConfigError(
+            f"{thing} is a file, expected a bundle's folder; make one of an ONNX file with edge-inspector engine import"
+        )
+    try:
+        return load_bundle(find_bundle(Path(thing), Path.cwd()))
+    except BundleError as exc:
+        if _DIGEST.fullmatch(thing):
+            raise ConfigError(f"no engine in {store.folder} begins with {thing}, and {exc}") from exc
+        raise
 
 
 def _needed(station: Path, store: EngineStore) -> set[str]:

@@ -11,7 +11,6 @@ import typer
 
 from edge_inspector.cli.failures import told_to_the_user
 from edge_inspector.engine.importer import import_model as import_file
-from edge_inspector.errors import ConfigError
 
 
 def import_model(
@@ -64,7 +63,7 @@ def import_model(
     }
     wishes = {option: text for option, text in given.items() if text is not None}
     with told_to_the_user():
-        made = import_file(model, out or model.with_suffix(""), wishes, _ask if sys.stdin.isatty() else _nobody)
+        made = import_file(model, out or model.with_suffix(""), wishes, _ask if sys.stdin.isatty() else None)
     typer.echo(f"{made.folder}: a bundle from {made.exporter}")
     for line in made.sources:
         typer.echo(f"  {line}")
@@ -72,11 +71,8 @@ def import_model(
         typer.secho(f"Note: {note}", fg=typer.colors.YELLOW)
 
 
-def _ask(option: str, question: str, choices: Sequence[str]) -> str:
+def _ask(option: str, question: str, choices: Sequence[str], problem: str) -> str:
+    if problem:
+        typer.secho(problem, fg=typer.colors.RED)
     answer: str = typer.prompt(f"{question} [{', '.join(choices)}]" if choices else question)
     return answer.strip()
-
-
-def _nobody(option: str, question: str, choices: Sequence[str]) -> str:
-    expected = f"one of {', '.join(choices)}" if choices else question
-    raise ConfigError(f"--{option} is missing and the file does not say it; give it: {expected}")

@@ -26,11 +26,8 @@ _COLORS: Mapping[str, str] = {"passed": "green", "failed": "red", "unverified": 
 
 def stored(engines: Sequence[Stored]) -> None:
     """A table of what is in a store."""
-    console = _console()
-    if not engines:
-        console.print("no engines")
-        return
     table = _table("engine", "bundle", "backend", "precision", "built", "size", "proof")
+    table.columns[0].no_wrap = True  # its digits are copied
     for one in engines:
         if one.passport is None:
             table.add_row(one.folder.name[:DIGITS], "", "", "", "", size(one.size), escape(one.problem))
@@ -40,12 +37,12 @@ def stored(engines: Sequence[Stored]) -> None:
             one.folder.name[:DIGITS],
             escape(f"{one.passport.bundle} {one.passport.version}"),
             escape(facts.get("backend", "")),
-            facts.get("builder.precision", ""),
+            escape(facts.get("precision", facts.get("builder.precision", ""))),
             one.passport.built_utc,
             size(one.size),
             _colored(one.passport.proof.outcome),
         )
-    console.print(table)
+    _print(table)
 
 
 def stored_facts(one: Stored) -> dict[str, Any]:
@@ -61,7 +58,6 @@ def stored_facts(one: Stored) -> dict[str, Any]:
 
 def passport(one: Passport, folder: Path) -> None:
     """All that a passport says."""
-    console = _console()
     table = _table("", "")
     table.show_header = False
     table.add_row("engine", one.digest)
@@ -74,9 +70,12 @@ def passport(one: Passport, folder: Path) -> None:
         table.add_row(escape(name), escape(value) or "-")
     for name, value in sorted(one.report.items()):
         table.add_row(f"report: {escape(name)}", escape(_short(value)))
-    console.print(table)
-    console.print()
+    _print(table)
+    _console().print()
     proof(one.proof)
+    if one.proof.outcome == "unverified":
+        told = f'a station is READY with it only if its file says accept_unverified = ["{one.bundle}"] in [station]'
+        _console().print(told, soft_wrap=True, markup=False)
 
 
 def proof(one: Proof) -> None:
@@ -96,7 +95,7 @@ def proof(one: Proof) -> None:
                 escape(f"{flip.engine}: {flip.engine_text}"),
                 "[red]escape[/red]" if flip.escape else "",
             )
-        console.print(table)
+        _print(table)
     for text in one.unanswered:
         console.print(f"no answer: {escape(text)}", soft_wrap=True)
     for name, figures in one.tensors.items():
@@ -104,15 +103,13 @@ def proof(one: Proof) -> None:
     if one.detections:
         console.print(f"findings: {_figures(one.detections)}", soft_wrap=True)
     console.print(f"same verdicts with so many pictures in a run: {', '.join(map(str, one.batch_sizes))}")
-    for mode, figures in one.latency.items():
-        console.print(
-            f"{escape(mode)}: {figures.median_ms:.2f} ms a picture, p99 {figures.p99_ms:.2f} ms, {figures.runs} runs"
-        )
+    for mode, times in one.latency.items():
+        times_ms = f"{times.median_ms:.2f} ms a picture, p99 {times.p99_ms:.2f} ms, {times.runs} runs"
+        console.print(f"power mode {escape(mode)}: {times_ms}")
 
 
 def bundle(one: Bundle, network: NetworkFacts) -> None:
     """What a bundle is, and its network."""
-    console = _console()
     table = _table("", "")
     table.show_header = False
     for name, value in {**bundle_facts(one), "network": size(network.size)}.items():
@@ -125,7 +122,7 @@ def bundle(one: Bundle, network: NetworkFacts) -> None:
     table.add_row("parameters", f"{network.parameters:,} ({_counts(network.weights)})")
     table.add_row("operators", _counts(network.operators))
     table.add_row("8 bits", _eight_bits(network))
-    console.print(table)
+    _print(table)
 
 
 def bundle_facts(one: Bundle) -> dict[str, Any]:
@@ -184,6 +181,15 @@ def _colored(outcome: str) -> str:
 
 def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
+
+
+def _print(table: Table) -> None:
+    """Without the blanks that fill its last column."""
+    console = _console()
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        console.file.write(line.rstrip() + "\n")
 
 
 def _table(*titles: str) -> Table:

@@ -42,8 +42,8 @@ def quantize(
 
     Example: `edge-inspector engine quantize pcb-demo --calibration pictures/ --out pcb-demo-int8`
     """
-    console = Console()
-    with told_to_the_user(), Progress(console=console, transient=True) as bar:
+    aside = Console(stderr=True)
+    with told_to_the_user(), Progress(console=aside, transient=True, disable=not aside.is_terminal) as bar:
         loaded = load_bundle(find_bundle(bundle, Path.cwd()))
         task = bar.add_task("reading pictures", total=1.0)
         report = write_quantized(
@@ -53,15 +53,16 @@ def quantize(
             "minmax" if method is Method.MINMAX else "entropy",
             lambda done, text: bar.update(task, completed=done, description=text),
         )
-    _print(console, loaded, out, report)
+    _print(Console(highlight=False, soft_wrap=True), loaded, out, report)
 
 
 def _print(console: Console, bundle: Bundle, out: Path, report: Mapping[str, Any]) -> None:
     for warning in report["warnings"]:
-        console.print(f"[yellow]{warning}[/yellow]")
+        console.print(warning, style="yellow", markup=False)
     console.print(
         f"{bundle.name} {bundle.version} in 8 bits: {len(report['int8'])} nodes, scaled by {report['pictures']} "
-        f"pictures ({report['method']}); left in float:"
+        f"pictures ({report['method']}); left in float:",
+        markup=False,
     )
     reasons = Counter(report["float"].values())
     for reason, count in reasons.items():
@@ -72,5 +73,4 @@ def _print(console: Console, bundle: Bundle, out: Path, report: Mapping[str, Any
         f"Whether a verdict changed: edge-inspector engine verify {out} --backend onnxruntime --against "
         f"{bundle.folder} --images DIR",
         markup=False,
-        soft_wrap=True,
     )

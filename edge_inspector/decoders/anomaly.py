@@ -134,7 +134,7 @@ class Anomaly:
                 return f"output {self._config.score_output} is {shape}, expected (n,) or (n, 1) for a score"
         if self._config.map_output:
             shape = shapes[self._config.map_output]
-            if len(shape) != 3 and not (len(shape) == 4 and shape[1] == 1):
+            if not (len(shape) == 3 or (len(shape) == 4 and shape[1] == 1)) or not all(shape[-2:]):
                 return f"output {self._config.map_output} is {shape}, expected (n, h, w) or (n, 1, h, w) for a map"
         return ""
 

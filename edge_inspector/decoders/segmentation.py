@@ -96,7 +96,7 @@ class Segmentation:
             return f"the model has {len(shapes)} outputs ({', '.join(shapes)}), {expected}"
         ((name, shape),) = shapes.items()
         if (len(shape) == 4 and shape[1] == (1 if argmax else channels)) or (argmax and len(shape) == 3):
-            return ""
+            return "" if all(shape[-2:]) else f"output {name} is {shape}, which is no pixel, {expected}"
         last = ", which has its channels last" if len(shape) == 4 and shape[3] == (1 if argmax else channels) else ""
         return f"output {name} is {shape}{last}, {expected}"
 

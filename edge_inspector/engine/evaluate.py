@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_inspector import pipeline
-from edge_inspector.datatypes import Batch, Calibration, Detections, PixelFormat, PreparePlan, Roi, Tiling
+from edge_inspector.datatypes import Batch, Calibration, Criteria, Detections, PixelFormat, PreparePlan, Roi, Tiling
 from edge_inspector.engine.bundle import Bundle, reading_of
 from edge_inspector.engine.differences import iou as iou_of
 from edge_inspector.errors import ConfigError, FrameError
@@ -67,7 +67,10 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """`escapes`: defective pictures with no detection at its threshold. `overkill`: good pictures with one."""
+    """`escapes`: defective pictures with no defect at its threshold. `overkill`: good pictures with one.
+
+    A class that the bundle calls good is no defect, neither found nor labelled.
+    """
 
     bundle: str
     version: str
@@ -264,8 +267,10 @@ def _report(bundle: Bundle, seen: Sequence[_Seen], coco_class: Any, coco_eval_cl
     loud = [s.found.pick(s.found.confidence >= limit[s.found.class_id]) for s in seen]
     truths = [s.picture.truth for s in seen]
     by_iou = {f"{iou:g}": matches(truths, loud, iou, len(bundle.classes)) for iou in IOUS}
-    defective = [len(found) > 0 for found, truth in zip(loud, truths, strict=True) if len(truth)]
-    good = [len(found) > 0 for found, truth in zip(loud, truths, strict=True) if not len(truth)]
+    rejected = [_has_defect(found, bundle.criteria) for found in loud]
+    bad = [_has_defect(truth, bundle.criteria) for truth in truths]
+    defective = [one for one, is_bad in zip(rejected, bad, strict=True) if is_bad]
+    good = [one for one, is_bad in zip(rejected, bad, strict=True) if not is_bad]
     return EvaluationReport(
         bundle=bundle.name,
         version=bundle.version,
@@ -289,6 +294,11 @@ def _report(bundle: Bundle, seen: Sequence[_Seen], coco_class: Any, coco_eval_cl
         ms_per_picture=float(np.median([sum(s.stage_ms.values()) for s in seen])),
         ms_by_stage={stage: float(np.median([s.stage_ms[stage] for s in seen])) for stage in seen[0].stage_ms},
     )
+
+
+def _has_defect(boxes: Detections, criteria: Criteria) -> bool:
+    """Whether one of them is of a class that is not good."""
+    return any(class_id not in criteria.good for class_id in boxes.class_id.tolist())
 
 
 def _coco_curves(

@@ -21,7 +21,18 @@ from edge_inspector.engine.files import beside
 from edge_inspector.engine.model_toml import model_toml
 from edge_inspector.engine.observed import observed_options
 from edge_inspector.engine.onnx_network import Network, read_network
-from edge_inspector.engine.questions import Answers, Ask, bundle_name, channel, confidence, gray, limits, names, size
+from edge_inspector.engine.questions import (
+    Answers,
+    Ask,
+    bundle_name,
+    channel,
+    confidence,
+    gray,
+    limits_of,
+    names,
+    size,
+    some_of,
+)
 from edge_inspector.errors import BundleError, ConfigError, InferenceError
 from edge_inspector.interfaces import ModelFile
 
@@ -44,10 +55,11 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_model(source: Path, out: Path, wishes: Mapping[str, str], ask: Ask) -> Imported:
+def import_model(source: Path, out: Path, wishes: Mapping[str, str], ask: Ask | None) -> Imported:
     """Write `source` as a bundle to the new folder `out`, whole or not at all.
 
-    `wishes` are options by name, as text. ConfigError: the folder, an option, or a question that nobody answers.
+    `wishes` are options by name, as text; `ask` None = nobody is there. ConfigError: the folder, an option that is
+    wrong or of no use here, or a question that nobody answers.
     BundleError: a network that no backend runs, or that is not what its decoder reads.
     """
     if out.exists():
@@ -58,19 +70,26 @@ def import_model(source: Path, out: Path, wishes: Mapping[str, str], ask: Ask) -
     spec = _input_spec(network, answers)
     seen = _tried(network.path, spec)
     document = _document(network, answers, spec, seen, out)
+    for option in answers.unused():
+        raise ConfigError(
+            f"--{option} {wishes[option]!r} is of no use with decoder {document['decoder']}, task {document['task']}; "
+            "leave it out"
+        )
     with beside(out) as work:
         _copy_network(network, work / "model.onnx")
         document["sha256"] = hashlib.sha256((work / "model.onnx").read_bytes()).hexdigest()
         (work / "model.toml").write_text(model_toml(document, export.exporter, answers.sources), encoding="utf-8")
         _check(work, seen)
         os.rename(work, out)
-    return Imported(out, export.exporter, tuple(answers.sources), (*export.notes, *_notes(network)))
+    return Imported(out, export.exporter, tuple(answers.sources), (*export.notes, *_notes(network, document["task"])))
 
 
 def _input_spec(network: Network, answers: Answers) -> InputSpec:
     _, channels, height, width = network.input
     if height is None or width is None:
         width, height = answers.value("size", "Width and height of the network's input, such as 640x640", size)
+    elif answers.wished("size") and answers.value("size", "", size) != (width, height):
+        raise ConfigError(f"--size: {network.path} takes {width}x{height} px and nothing else; leave it out")
     colors = ("gray",) if channels == 1 else ("rgb", "bgr") if channels == 3 else ("gray", "rgb", "bgr")
     color: Color = "gray"
     if channels != 1 or answers.wished("color"):
@@ -128,14 +147,16 @@ def _document(network: Network, answers: Answers, spec: InputSpec, seen: Tensors
         "classes": classes,
     }
     if task == "classify" or answers.wished("good"):
-        document["good"] = answers.value("good", "Classes that are no defect, with commas", names)
+        document["good"] = answers.value("good", "Classes that are no defect, with commas", some_of(classes))
     threshold = 1.0
     if task != "measure":
         default = 0.5 if decoder in ("segmentation", "anomaly", "classifier") else 0.25
         threshold = answers.value("threshold", "", confidence, default=default)
         document["thresholds"] = dict.fromkeys(classes, threshold)
     else:
-        document["limits"] = answers.value("limits", "Limits, such as width=1.5..2.5 mm, depth=-4..4", limits)
+        document["limits"] = answers.value(
+            "limits", "Limits, such as width=1.5..2.5 mm, depth=-4..4", limits_of(classes)
+        )
     regions = decoder in ("segmentation", "anomaly")
     document |= {
         "score_floor": min(threshold, 0.5 if decoder == "segmentation" else 0.05),
@@ -175,21 +196,28 @@ def _check(work: Path, seen: Tensors) -> None:
     try:
         bundle = load_bundle(work)
     except DamagedBundleError as exc:
-        problems = (problem.replace(str(work / "model.toml"), "it") for problem in exc.problems)
+        problems = (problem.replace(str(work / "model.toml"), "model.toml") for problem in exc.problems)
         raise ConfigError("the answers make no model.toml:\n" + "\n".join(problems)) from exc
     reading = reading_of(bundle)
-    reading.decoder.check({name: array.shape for name, array in seen.by_name.items()}, reading.classes)
+    try:
+        reading.decoder.check({name: array.shape for name, array in seen.by_name.items()}, reading.classes)
+    except BundleError as exc:
+        raise BundleError(f"{exc}: model.toml is not written yet, give other --classes or another --decoder") from exc
     try:
         pipeline.finish(seen, _noise(bundle.spec), reading)
     except InferenceError as exc:
         raise BundleError(f"the outputs for a picture of noise are not what the decoder reads: {exc}") from exc
 
 
-def _notes(network: Network) -> list[str]:
-    notes = [
-        "thresholds are a starting point: tune them with edge-inspector evaluate on pictures of your parts",
-        "without a golden set of 20 good and 20 bad pictures no engine can be proven: add [golden]",
-    ]
+def _notes(network: Network, task: str) -> list[str]:
+    notes = []
+    if task == "classify":
+        notes.append("thresholds are a starting point: try them on pictures of your parts that you know")
+    elif task != "measure":
+        notes.append(
+            "thresholds are a starting point: tune them with edge-inspector evaluate on pictures of your parts"
+        )
+    notes.append("without a golden set of 20 good and 20 bad pictures no engine can be proven: add [golden]")
     if network.external:
         notes.append("weights that lay beside the file were taken into model.onnx")
     if network.dynamic_int8:

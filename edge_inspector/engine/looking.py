@@ -64,19 +64,17 @@ class _Run:
 def looks(side: Side, pictures: Sequence[Picture], size: int = 1) -> Iterator[Seen]:
     """What a model sees on each picture, `size` of them in one run; two runs are under way, as in the station.
 
-    ConfigError: a picture cannot be used. DeviceLostError: nothing more can be seen in this process.
+    The number of pictures is a multiple of `size`. ConfigError: a picture cannot be used. DeviceLostError: nothing more
+    can be seen in this process.
     """
     under_way = None
-    left = len(pictures)
     for number, first in enumerate(range(0, len(pictures), size)):
-        # the last run is filled up with the first pictures, so that each is seen in a run of this size
-        begun = _started(side, [pictures[(first + i) % len(pictures)] for i in range(size)], slot=number % 2)
+        begun = _started(side, pictures[first : first + size], slot=number % 2)
         if under_way is not None:
             yield from _ended(side, under_way)
-            left -= size
         under_way = begun
     if under_way is not None:
-        yield from _ended(side, under_way)[:left]
+        yield from _ended(side, under_way)
 
 
 def prepared(side: Side, picture: Picture) -> Batch | RawView:

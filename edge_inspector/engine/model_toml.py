@@ -14,7 +14,7 @@ _COMMENTS = {
     "classes": "in the order of the network's outputs",
     "good": "no defects: a classified view must show one of them to be OK",
     "score_floor": "candidates below are never looked at",
-    "thresholds": "from which confidence a class counts: a starting point, tune it with edge-inspector evaluate",
+    "thresholds": "from which confidence a class counts: a starting point, tune it on pictures of your parts",
     "limits": "between which values, themselves included, a part is good",
     "color": "gray | rgb | bgr: what the network was trained on",
     "scale": "(value * scale - mean) / std, value 0 to 255",

@@ -35,12 +35,16 @@ class Network:
 
 def read_network(path: Path) -> Network:
     """ConfigError: onnx is missing. BundleError: no ONNX file, or its input is nothing that a backend gives it."""
+    if not path.is_file():
+        raise BundleError(f"{path} is no file; give the path of an ONNX file")
     model = load(path)
     import onnx
 
     kinds = onnx.TensorProto.DataType
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in weights]
+    if not inputs:
+        raise BundleError(f"{path} has no input, so it is no network; export or copy it again")
     if len(inputs) != 1:
         names = ", ".join(one.name for one in inputs)
         raise BundleError(f"{path} has {len(inputs)} inputs ({names}), expected one picture; export it so")
@@ -69,10 +73,10 @@ def read_network(path: Path) -> Network:
 
 
 def _input_problem(kind: str, is_float: bool, shape: Shape) -> str:
+    if kind == "float16":
+        return "is float16, expected float32; export it without half=True: engine build makes fp16 of what can be"
     if not is_float:
-        return (
-            f"is {kind}, expected float (32 bits); export it without half=True: engine build makes fp16 of what can be"
-        )
+        return f"is {kind}, expected float32; export it so"
     if len(shape) != 4:
         return f"is {shape}, expected (n, channels, height, width); export it so"
     if shape[1] not in (1, 3, None):

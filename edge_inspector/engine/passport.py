@@ -62,7 +62,8 @@ class Latency(_Record):
 class Proof(_Record):
     """How an engine's verdicts compare with the ONNX file's own.
 
-    `good` and `bad` count the labelled pictures to which both models gave an answer; `golden` is the sum of the golden
+    `good` and `bad` count the pictures that the reference judges as their label says and to which the engine gave an
+    answer; `golden` is the sum of the golden
     set, so that a changed set is seen; `thresholds` are those by which pictures were judged besides the bundle's own,
     per class index. `overkill` counts pictures that only the engine rejects, `unanswered` names
     those on which a model failed. `tensors` and `detections` say how far apart the two are where verdicts are the same.

@@ -69,10 +69,11 @@ class EngineStore:
         folder = self.folder / wanted.digest
         return self._whole(folder) if os.path.lexists(folder) else None
 
-    def last_good(self, wanted: Fingerprint) -> Engine | None:
+    def last_good(self, wanted: Fingerprint, is_enough: Callable[[Proof], bool] = lambda proof: True) -> Engine | None:
         """An engine of the same model that runs on this machine and has passed its proof; the newest of them.
 
-        A proof alone, without files, is of what the backend was told then, and says nothing of what would run now.
+        `is_enough` says whether a proof that was passed is of what is asked for now. A proof alone, without files, is
+        of what the backend was told then, and says nothing of what would run now.
         """
         candidates = [
             stored
@@ -82,6 +83,7 @@ class EngineStore:
             and stored.passport.proof.outcome == "passed"
             and wanted.same_model(stored.passport.fingerprint)
             and wanted.runs_where(stored.passport.fingerprint)
+            and is_enough(stored.passport.proof)
         ]
         candidates.sort(key=lambda one: one.passport.built_utc if one.passport else "", reverse=True)
         return next((engine for one in candidates if (engine := self._whole(one.folder)) is not None), None)

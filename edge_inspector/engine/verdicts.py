@@ -11,7 +11,7 @@ from edge_inspector.engine.golden import Label
 from edge_inspector.engine.passport import Flip, Outcome
 
 ENOUGH = 20
-"""So many good and so many bad pictures must have been judged by both before a proof is one."""
+"""So many pictures that the reference passes, and so many that it rejects, must the engine have judged, too."""
 MANY = 200
 """From so many pictures on, the engine may reject a share of those that the ONNX file passes."""
 _NAMED = 5
@@ -44,10 +44,14 @@ class Compared:
 
     @property
     def counts_as(self) -> Label:
-        """Good or bad, as a person says or else the reference; empty = one of the two gave no answer."""
+        """What the picture can show: good = that nothing is rejected falsely, bad = that nothing slips through.
+
+        Empty = neither, because one of the two gave no answer or the reference does not see what a person says.
+        """
         if not (self.reference.answered and self.engine.answered):
             return ""
-        return self.label or ("good" if self.reference.evaluation is Evaluation.OK else "bad")
+        seen: Label = "good" if self.reference.evaluation is Evaluation.OK else "bad"
+        return seen if self.label in ("", seen) else ""
 
     @property
     def escape(self) -> bool:
@@ -82,7 +86,7 @@ def compare(pictures: Sequence[Compared], overkill_limit: float) -> Comparison:
     """failed: an escape, or more overkill than allowed. unverified: too few pictures to say that it passed.
 
     `overkill_limit` is the allowed share of what the reference passes, from `MANY` pictures on; below, none is allowed.
-    A picture to which one of the models gave no answer counts neither as good nor as bad.
+    Good and bad count as `Compared.counts_as` says: where the reference sees nothing, a blind engine is equal to it.
     """
     escapes = [one for one in pictures if one.escape]
     overkill = [one for one in pictures if one.overkill]
@@ -128,8 +132,8 @@ def _too_few(pictures: Sequence[Compared], good: int, bad: int) -> str:
     silent = sum(1 for one in pictures if not one.counts_as)
     unanswered = f" ({silent} of {len(pictures)} were not)" if silent else ""
     return (
-        f"{good} good and {bad} bad pictures were judged by both models{unanswered}, expected {ENOUGH} of each: add "
-        f"{more} pictures to the bundle's golden set"
+        f"{good} good and {bad} bad pictures were judged so by the ONNX file and answered by the engine{unanswered}, "
+        f"expected {ENOUGH} of each: add {more} pictures to the bundle's golden set"
     )
 
 

@@ -49,6 +49,8 @@ def prove(
             f"bundle {bundle.name} has the classes {', '.join(bundle.classes)}, {original.name} "
             f"{', '.join(original.classes)}; compare bundles of the same classes"
         )
+    # summed up before it is looked at: what somebody edits meanwhile is not what was proven
+    golden = golden_sum(bundle) if images is None and against is None else ""
     pictures = golden_pictures(bundle) if images is None else pictures_in(images)
     with ExitStack() as stack:
         progress(0.0, "loading both models")
@@ -61,7 +63,7 @@ def prove(
         return proof.model_copy(
             update={
                 "reference": f"{REFERENCE} {runtime.facts()[REFERENCE]}, {original.name} {original.version}",
-                "golden": golden_sum(bundle) if images is None and against is None else "",
+                "golden": golden,
                 "thresholds": tuple(sorted({one.by_class for one in thresholds})),
                 "batch_sizes": sizes,
                 "latency": _latency(engine, pictures),
@@ -115,15 +117,43 @@ def _compared(reference: Side, engine: Side, pictures: Sequence[Picture], progre
 
 
 def _batch_sizes(engine: Side, backend: Backend, pictures: Sequence[Picture]) -> tuple[int, ...]:
-    """How many pictures one run may hold without another verdict on any of them than alone."""
-    if backend.prepares_on_device:
+    """How many pictures one run may hold without another verdict on any of them than alone, up to the first such size.
+
+    No larger one: the tiles of a view fill runs of every size.
+    """
+    if backend.prepares_on_device or backend.max_batch == 1:
         return (1,)  # a `RawView` is one view
+    alone = _evaluations(engine, pictures, 1)
+    passed = [i for i, words in enumerate(alone) if words[0] is Evaluation.OK]
+    rejected = [i for i, words in enumerate(alone) if words[0] is not Evaluation.OK]
+    sizes = [1]
+    for size in range(2, backend.max_batch + 1):
+        order = _mixed((passed, rejected), size)
+        if _evaluations(engine, [pictures[i] for i in order], size) != [alone[i] for i in order]:
+            break
+        sizes.append(size)
+    return tuple(sizes)
 
-    def evaluations(size: int) -> list[tuple[Evaluation, ...]]:
-        return [tuple(one.evaluation for one in seen.verdicts) for seen in looks(engine, pictures, size)]
 
-    alone = evaluations(1)
-    return (1, *(size for size in range(2, backend.max_batch + 1) if evaluations(size) == alone))
+def _evaluations(engine: Side, pictures: Sequence[Picture], size: int) -> list[tuple[Evaluation, ...]]:
+    return [tuple(one.evaluation for one in seen.verdicts) for seen in looks(engine, pictures, size)]
+
+
+def _mixed(kinds: tuple[Sequence[int], Sequence[int]], size: int) -> list[int]:
+    """All of both kinds in runs of `size`. Each place has both kinds in turn, and no two places always the same kind.
+
+    So an answer that lands on another place of its run, or a place that is blind, changes a verdict.
+    """
+    bits = (size - 1).bit_length()
+    order: list[int] = []
+    given, run = [0, 0], 0
+    while run < 2 * bits or given[0] < len(kinds[0]) or given[1] < len(kinds[1]):
+        for place in range(size):
+            kind = (place >> (run // 2 % bits) ^ run) & 1
+            order.append(kinds[kind][given[kind] % len(kinds[kind])])
+            given[kind] += 1
+        run += 1
+    return order
 
 
 def _latency(engine: Side, pictures: Sequence[Picture]) -> dict[str, Latency]:

@@ -7,11 +7,12 @@ import queue
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 import structlog
-from pydantic import ValidationError
 
 from edge_inspector.engine.passport import Proof
 from edge_inspector.station.backoff import Backoff
@@ -25,6 +26,14 @@ LAST_WORDS = 2000
 """Characters of a failed build's own messages that are passed on."""
 
 
+@dataclass(frozen=True)
+class _LastLine:
+    """The proof, and the fingerprint's digest of what was proven."""
+
+    proof: Proof
+    engine: str
+
+
 class EngineBuilds:
     """Runs `run` on a thread of its own; `put` and `stop` may be called from any other.
 
@@ -36,7 +45,7 @@ class EngineBuilds:
         self,
         command: Callable[[str], Sequence[str]],
         again: bool,
-        report: Callable[[str, Proof], None],
+        report: Callable[[str, Proof, str], None],
         post: Callable[[LineEvent], None],
     ) -> None:
         self._command = command
@@ -44,8 +53,11 @@ class EngineBuilds:
         self._report = report
         self._post = post
         self._wanted: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._later: dict[str, float] = {}
+        self._waits: dict[str, Backoff] = {}
         self._stopping = threading.Event()
         self._child: subprocess.Popen[str] | None = None
+        self._killed = False
 
     def put(self, recipe: str) -> None:
         """Have the engine of this recipe built, after those that were asked for before."""
@@ -60,36 +72,53 @@ class EngineBuilds:
 
     def run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                recipe = self._wanted.get(timeout=_WAIT_S)
-            except queue.Empty:
-                continue
-            self._until_built(recipe)
+            recipe = self._next()
+            if recipe is not None:
+                self._attempt(recipe)
 
-    def _until_built(self, recipe: str) -> None:
-        backoff = Backoff(*RETRY_S)
-        while not self._stopping.is_set():
-            proof, text = self._build(recipe)
-            if self._stopping.is_set():
-                return
-            if proof is not None:
-                self._report(recipe, proof)
-                self._post(EngineBuilt(recipe, proof.outcome, proof.text))
-                return
-            wait_s = backoff.next_s() if self._again else None
-            self._post(EngineBuilt(recipe, "", text if wait_s is None else f"{text}; tried again in {wait_s:g} s"))
-            if wait_s is None:
-                return
-            self._stopping.wait(wait_s)
+    def _next(self) -> str | None:
+        """What was asked for goes before what is tried again: one that cannot be built holds up no other."""
+        due = [recipe for recipe, at in self._later.items() if at <= time.monotonic()]
+        try:
+            return self._wanted.get(timeout=0 if due else _WAIT_S)
+        except queue.Empty:
+            return due[0] if due else None
 
-    def _build(self, recipe: str) -> tuple[Proof | None, str]:
-        """The new engine's proof, or why there is none."""
+    def _attempt(self, recipe: str) -> None:
+        self._later.pop(recipe, None)
+        built, text = self._build(recipe)
+        if self._stopping.is_set():
+            return
+        if built is not None:
+            self._waits.pop(recipe, None)
+            self._report(recipe, built.proof, built.engine)
+            self._post(EngineBuilt(recipe, built.proof.outcome, built.proof.text))
+            return
+        if self._again or self._killed:
+            wait_s = self._waits.setdefault(recipe, Backoff(*RETRY_S)).next_s()
+            self._later[recipe] = time.monotonic() + wait_s
+            text = f"{text}; tried again in {wait_s:g} s"
+        self._post(EngineBuilt(recipe, "", text))
+
+    def _build(self, recipe: str) -> tuple[_LastLine | None, str]:
+        """What the child said at last, or why it said nothing."""
         command = self._command(recipe)
         log.info("engine_build_begun", recipe=recipe, command=" ".join(command))
-        proof, ended = None, ""
+        try:
+            return self._ran(recipe, command)
+        except OSError as exc:  # no memory, no space for its words: other recipes may still be inspected
+            return None, f"the build cannot be run: {exc}"
+
+    def _ran(self, recipe: str, command: Sequence[str]) -> tuple[_LastLine | None, str]:
+        built, ended = None, ""
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words, text=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                encoding="utf-8",
+                errors="replace",
             )
             try:
                 if self._stopping.is_set():
@@ -97,24 +126,25 @@ class EngineBuilds:
                 assert self._child.stdout is not None
                 with self._child.stdout as lines:
                     for line in lines:
-                        proof = self._heard(recipe, line) or proof
+                        built = self._heard(recipe, line) or built
                 code = self._child.wait()
-                ended = "" if proof is not None else _last_words(words, code)
+                self._killed = code < 0  # when memory runs out it is the first to go, and may find more another time
+                ended = "" if built is not None else _last_words(words, code)
             finally:
                 if self._child.poll() is None:
                     self._child.kill()
                     self._child.wait()
                 self._child = None
-        return proof, ended
+        return built, ended
 
-    def _heard(self, recipe: str, line: str) -> Proof | None:
+    def _heard(self, recipe: str, line: str) -> _LastLine | None:
         """One line of the child: how far it is, or at last what came out."""
         try:
             said = json.loads(line)
             if "proof" in said:
-                return Proof.model_validate(said["proof"])
+                return _LastLine(Proof.model_validate(said["proof"]), str(said["engine"]))
             self._post(EngineProgress(recipe, float(said["progress"]), str(said["text"])))
-        except (ValueError, KeyError, TypeError, ValidationError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             log.warning("engine_build_said", recipe=recipe, line=line.strip())
         return None
 
@@ -122,4 +152,5 @@ class EngineBuilds:
 def _last_words(words: IO[str], code: int) -> str:
     words.seek(0)
     said = words.read()[-LAST_WORDS:].strip()
-    return said or f"the build ended with code {code} and said nothing"
+    ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code} and said nothing"
+    return f"the build {ended}" if code < 0 or not said else said

@@ -53,11 +53,11 @@ class Engines:
         self._store = store
         self._bundles = bundles
         self._accepted = accepted
-        self._reported: dict[str, Proof] = {}
+        self._reported: dict[str, tuple[Proof, str]] = {}
 
-    def report(self, recipe: str, proof: Proof) -> None:
-        """What the proof of an engine that was built just now has said; any thread."""
-        self._reported[recipe] = proof
+    def report(self, recipe: str, proof: Proof, digest: str) -> None:
+        """What the proof of the engine of this fingerprint that was built just now has said; any thread."""
+        self._reported[recipe] = proof, digest
 
     def choose(self, recipe: str, model_file: ModelFile, thresholds: ThresholdState) -> Chosen | Missing | Refused:
         """ConfigError when the backend cannot run on this machine."""
@@ -65,8 +65,15 @@ class Engines:
             return Chosen(model_file)
         bundle = self._bundles[recipe]
         if self._backend.proof == "each_start":
-            proof = self._reported.get(recipe)
-            return Missing() if proof is None else self._judged(bundle, proof, model_file)
+            proof, digest = self._reported.get(recipe, (None, ""))
+            # the file that the child has read, or the server, may be another by now
+            if (
+                proof is None
+                or digest != fingerprint(bundle, self._backend).digest
+                or not is_of(proof, bundle, [thresholds])
+            ):
+                return self._missing(recipe, bundle)
+            return self._judged(bundle, proof, model_file)
         wanted = fingerprint(bundle, self._backend)
         engine = self._store.find(wanted)
         if engine is not None and not is_of(engine.passport.proof, bundle, [thresholds]):
@@ -75,7 +82,7 @@ class Engines:
         choice = None if engine is None else self._judged(bundle, engine.passport.proof, _of(engine, model_file))
         if isinstance(choice, Chosen):
             return choice
-        older = self._store.last_good(wanted)
+        older = self._store.last_good(wanted, lambda proof: is_of(proof, bundle, [thresholds]))
         if older is None:
             return self._missing(recipe, bundle) if choice is None else choice
         why = "a new one is being built" if choice is None else choice.text
@@ -101,8 +108,8 @@ class Engines:
             return Chosen(model_file, text, batch_sizes=proof.batch_sizes)
         if proof.outcome == "unverified":
             return Refused(
-                f"the engine of bundle {bundle.name} is not verified: {proof.text}; add golden pictures to the bundle, "
-                "or name the bundle in station.accept_unverified"
+                f"bundle {bundle.name} is unverified: give it golden pictures, or name it in station.accept_unverified "
+                f"({proof.text})"
             )
         return Refused(f"the engine of bundle {bundle.name} failed its proof: {proof.text}")
 

@@ -76,7 +76,7 @@ class GpuThread:
         self._waiting: deque[Job] = deque()
         self._loads: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._models: dict[str, Loaded] = {}
-        self._shared: dict[tuple[str, str, object], Loaded] = {}
+        self._shared: dict[tuple[str, str, object, int], Model] = {}
         self._durations = Durations()
         self._stopping = threading.Event()
 
@@ -114,13 +114,16 @@ class GpuThread:
                 elif job is not None:  # a camera that triggers itself does not ask whether the station is ready
                     self._fail((job,), Reason.NOT_READY, f"the model of recipe {job.recipe} is not loaded")
                 elif in_flight is None:
-                    self._idle(last, closing)
+                    self._idle(last)
                 if in_flight is not None:
                     self._collect(in_flight)
                 in_flight = submitted
                 if in_flight is not None and not self._waiting and self._jobs.empty():
                     self._collect(in_flight)
                     in_flight = None
+                # not only when it is idle: a camera that triggers itself brings pictures all the while
+                if in_flight is None and not self._waiting and self._jobs.empty():
+                    self._load_ordered(closing)
 
     def _bring(self, recipe: LoadedRecipe, closing: ExitStack) -> None:
         """Load a recipe's model, or tell why it is not there; recipes with the same engine and input share it."""
@@ -133,13 +136,13 @@ class GpuThread:
             return
         self._progress.rest("gpu")  # to load may take longer than a run ever may
         plan, file = next(iter(recipe.plans.values())), choice.model_file
-        key = (file.sha256, file.engine_dir, plan.input)
+        most = choice.batch_sizes[-1]  # a view's tiles fill runs of every size up to this
+        key = (file.sha256, file.engine_dir, plan.input, most)
         if key not in self._shared:
-            model = self._backend.load(file, plan, self._backend.max_batch)
+            self._shared[key] = model = self._backend.load(file, plan, most)
             closing.callback(model.close)
-            self._shared[key] = Loaded(model, choice.batch_sizes)
             log.info("model_loaded", recipe=recipe.name, memory_mb=round(model.memory_bytes / 1e6, 1))
-        loaded = self._shared[key]
+        loaded = Loaded(self._shared[key], choice.batch_sizes)  # another recipe's proof may allow other sizes
         recipe.reading.decoder.check(loaded.model.output_shapes, recipe.reading.classes)
         for plan in recipe.plans.values():
             loaded.model.rehearse(plan)
@@ -148,14 +151,16 @@ class GpuThread:
         if choice.outdated:
             self._post(EngineNeeded(recipe.name))
 
-    def _idle(self, last: Loaded | None, closing: ExitStack) -> None:
+    def _idle(self, last: Loaded | None) -> None:
+        warm = last or next(iter(self._models.values()), None)
+        if warm is not None:
+            warm.model.keep_warm()
+
+    def _load_ordered(self, closing: ExitStack) -> None:
         """Nothing waits and nothing runs: there is time for what would hold a part up."""
         try:
             recipe = self._loads.get_nowait()
         except queue.Empty:
-            warm = last or next(iter(self._models.values()), None)
-            if warm is not None:
-                warm.model.keep_warm()
             return
         try:
             self._bring(self._recipes[recipe], closing)
@@ -175,11 +180,11 @@ class GpuThread:
         with suppress(queue.Empty):
             while len(self._waiting) < loaded.batch_sizes[-1] - 1:
                 self._waiting.append(self._jobs.get_nowait())
-        fitting = takewhile(lambda job: joinable(job) and self._models.get(job.recipe) is loaded, self._waiting)
+        fitting = takewhile(lambda job: joinable(job) and self._models.get(job.recipe) == loaded, self._waiting)
         jobs = (first, *fitting) if joinable(first) else (first,)
         now = self._clock.monotonic_ns()
         sizes = (n for n in loaded.batch_sizes if n == 1 or n <= len(jobs))
-        size = max(n for n in sizes if n == 1 or self._durations.in_time(id(loaded), jobs[:n], now))
+        size = max(n for n in sizes if n == 1 or self._durations.in_time(id(loaded.model), jobs[:n], now))
         for _ in range(size - 1):
             self._waiting.popleft()
         return jobs[:size]
@@ -207,7 +212,7 @@ class GpuThread:
         now = self._clock.monotonic_ns()
         self._progress.sign("gpu")
         count, spent = len(run.jobs), now - run.begun_ns
-        self._durations.note(id(run.loaded), count, spent)
+        self._durations.note(id(run.loaded.model), count, spent)
         for job, one in zip(run.jobs, [tensors] if count == 1 else split(tensors, count), strict=True):
             self._finish(job, one, run.begun_ns - job.queued_ns, spent)
 

@@ -563,7 +563,7 @@ class Line:
             gc.collect()
             gc.freeze()  # an OPC UA server holds some 480 000 objects: a full collection would stop all for 0.2 s
             self.stalls.forgive()
-            log.info("models_ready")
+            log.info("models_looked_at")
         elif event.connected:
             condition.publishers_down.discard(event.destination)
         else:

@@ -55,6 +55,7 @@ class Models:
         self._serving.add(event.recipe)
         if event.warning:
             self._warnings[event.recipe] = event.warning
+            log.warning("engine_doubtful", recipe=event.recipe, why=event.warning)
             self._tell("warning", "engine_doubtful", event.warning)
 
     def refused(self, event: ModelRefused) -> None:
@@ -98,6 +99,7 @@ class Models:
 
     def _fail(self, recipe: str, text: str) -> None:
         if self._why_not.get(recipe) != (Reason.INFERENCE, text):
+            log.error("engine_refused", recipe=recipe, why=text)
             self._tell("alarm", "engine_refused", text)
         self._why_not[recipe] = (Reason.INFERENCE, text)
 

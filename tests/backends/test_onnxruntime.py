@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from small_nets import FREE, PLAN, batch, doubler, save
+from small_nets import FREE, ONE, PLAN, batch, doubler, save
 
 from edge_inspector import plugins
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
@@ -82,6 +85,27 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: str, capfd) -
         BACKEND.load(ModelFile(str(path), ""), PLAN, 1)
     assert caught.value.__cause__ is not None
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_was_replaced_since_its_bundle_was_read_is_refused(tmp_path: Path) -> None:
+    file = doubler(tmp_path)
+    bundled = replace(file, sha256=hashlib.sha256(Path(file.onnx_path).read_bytes()).hexdigest())
+    BACKEND.load(bundled, PLAN, 1).close()
+    save(Path(file.onnx_path), [helper.make_node("Neg", ["images"], ["output"])], {"output": ONE})
+    with pytest.raises(BundleError, match="was replaced meanwhile"):
+        BACKEND.load(bundled, PLAN, 1)
+
+
+def test_weights_that_lie_beside_the_file_and_that_no_sum_covers_are_refused(tmp_path: Path) -> None:
+    constants = {"weights": np.ones(ONE, np.float32)}
+    nodes = [helper.make_node("Mul", ["images", "weights"], ["output"])]
+    file = save(tmp_path / "model.onnx", nodes, {"output": ONE}, constants=constants)
+    onnx.save(onnx.load(file.onnx_path), file.onnx_path, save_as_external_data=True, location="w", size_threshold=0)
+    assert (tmp_path / "w").stat().st_size
+    BACKEND.load(file, PLAN, 1).close()
+    bundled = replace(file, sha256=hashlib.sha256(Path(file.onnx_path).read_bytes()).hexdigest())
+    with pytest.raises(BundleError, match="can load"):
+        BACKEND.load(bundled, PLAN, 1)
 
 
 def test_without_onnxruntime_the_command_that_installs_it_is_told(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import networks
@@ -174,6 +175,12 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     with pytest.raises(BundleError, match=r"model\.onnx") as caught:
         BACKEND.load(ModelFile(str(path), ""), PLAN, 1)
     assert caught.value.__cause__ is not None
+
+
+def test_a_file_that_was_replaced_since_its_bundle_was_read_is_refused(tmp_path: Path) -> None:
+    file = replace(doubler(tmp_path), sha256="0" * 64)
+    with pytest.raises(BundleError, match="was replaced meanwhile"):
+        BACKEND.load(file, PLAN, 1)
 
 
 def test_an_operation_that_openvino_does_not_know_is_named(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def test_the_version_is_the_packages() -> None:
     assert invoke("--version") == f"edge-inspector {edge_inspector.__version__}\n"
 
 
+@pytest.mark.parametrize(("no_color", "colored"), [(None, True), ("", True), ("1", False)])
+def test_errors_are_red_unless_no_color_is_set(no_color: str | None, colored: bool, tmp_path: Path) -> None:
+    words = ["check", str(tmp_path / "nowhere.toml")]
+    done = CliRunner().invoke(app, words, env={"NO_COLOR": no_color}, color=True)
+    assert done.exit_code == 2
+    assert ("\x1b[31m" in done.stderr) is colored
+
+
 def test_a_shell_gets_the_commands_that_begin_so() -> None:
     said = invoke(
         _EDGE_INSPECTOR_COMPLETE="complete_bash", COMP_WORDS="edge-inspector d", COMP_CWORD="1"

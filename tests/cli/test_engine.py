@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import networks
@@ -20,6 +21,7 @@ from onnxruntime.quantization import quantize_dynamic
 from typer.testing import CliRunner, Result
 
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
+from edge_inspector.cli import engine_print
 from edge_inspector.cli.main import app
 from edge_inspector.engine.build import build
 from edge_inspector.engine.bundle import load_bundle
@@ -138,15 +140,19 @@ def test_unproven_is_no_failure(place: Path) -> None:
         (["build", "nowhere"], "model bundle nowhere is not there"),
         (["build", "boards", "--station", "nowhere.toml"], "nowhere.toml: file: no such file"),
         (["build", "boards", "--backend", "nothing"], "backend type 'nothing' is not known"),
-        (["build", "boards", "--station", "station.toml", "--precision", "fp16"], "has no precision to choose"),
+        (["build", "boards", "--station", "station.toml", "--precision", "fp16"], "nothing that --precision could"),
+        (["build", "boards", "--backend", "openvino", "--workspace", "64"], "nothing that --workspace could choose"),
         (
             ["build", "boards", "--backend", "tensorrt", "--precision", "fp8"],
-            "backend tensorrt: precision: Input should be",
+            "backend tensorrt: precision = 'fp8': Input should be",
         ),
+        (["build", "boards", "--backend", "onnxruntime"], "backend onnxruntime runs the ONNX file as it is"),
         (["verify", "boards", "--station", "station.toml"], "build it with edge-inspector engine build"),
         (["verify", "boards", "--backend", "onnxruntime", "--images", "pictures"], "holds no picture"),
         (["verify", "boards", "--backend", "onnxruntime", "--against", "nowhere"], "model bundle nowhere is not there"),
         (["inspect", "nowhere"], "model bundle nowhere is not there"),
+        (["inspect", "abcd12"], "begins with abcd12, and model bundle abcd12 is not there"),
+        (["inspect", "boards/model.onnx"], "boards/model.onnx is a file, expected a bundle's folder"),
         (["prune", "--station", "nowhere.toml"], "no such file"),
     ],
 )
@@ -189,16 +195,38 @@ def test_the_thresholds_of_the_stations_recipes_are_proven_too(place: Path) -> N
 
 
 def test_list_and_inspect_tell_the_same_of_an_engine(place: Path) -> None:
-    assert run("list", "--station", "station.toml").stdout == "no engines\n"
+    assert run("list", "--station", "station.toml").stdout == f"no engines in {place / 'state' / 'engines'}\n"
     digest = built(place)
     (row,) = [line for line in run("list", "--station", "station.toml").stdout.splitlines() if digest[:12] in line]
     assert row.split()[1:4] == ["little-yolo", "1.0.0", "onnxruntime"]
     assert row.split()[-1] == "passed"
+    assert not row.endswith(" ")
     (listed,) = json.loads(run("list", "--state-dir", "state", "--json").stdout)
     inspected = json.loads(run("inspect", digest[:6], "--station", "station.toml", "--json").stdout)
     assert (listed["engine"], listed["problem"], listed["passport"]) == (digest, "", inspected)
     shown = run("inspect", digest[:6], "--station", "station.toml").stdout
     assert all(f"{name} " in shown and value in shown for name, value in inspected["facts"].items())
+
+
+def test_an_unverified_engine_says_what_a_station_needs_to_run_it(place: Path) -> None:
+    networks.bundle("yolo", place / "bare")
+    digest = built(place, "bare")
+    shown = run("inspect", digest[:8], "--state-dir", "state").stdout
+    assert 'accept_unverified = ["little-yolo"]' in shown
+    proven = built(place)
+    assert "accept_unverified" not in run("inspect", proven[:8], "--state-dir", "state").stdout
+
+
+@pytest.mark.parametrize(("facts", "column"), [({}, "fp32"), ({"precision": "bf16"}, "bf16")])
+def test_list_shows_the_precision_that_the_backend_computes_in(
+    place: Path, capsys: pytest.CaptureFixture[str], facts: dict[str, str], column: str
+) -> None:
+    built(place)
+    (one,) = EngineStore(place / "state" / "engines").list()
+    assert one.passport is not None
+    told = one.passport.model_copy(update={"facts": {**one.passport.facts, **facts}})
+    engine_print.stored([replace(one, passport=told)])
+    assert capsys.readouterr().out.splitlines()[1].split()[4] == column
 
 
 def test_inspect_shows_what_a_network_is(place: Path) -> None:

@@ -158,6 +158,7 @@ def test_a_score_from_the_floor_up_is_never_lost_in_the_border_of_the_letterbox(
         ({}, {"pred_score": (1, 2), "anomaly_map": (1, 1, 8, 8)}, 1, "for a score"),
         ({}, {"pred_score": (), "anomaly_map": (1, 1, 8, 8)}, 1, "for a score"),
         ({}, {"pred_score": (1, 1), "anomaly_map": (1, 2, 8, 8)}, 1, "for a map"),
+        ({"score_output": ""}, {"anomaly_map": (1, 1, 0, 8)}, 1, "for a map"),
         ({}, {"pred_score": (1, 1), "anomaly_map": (1, 1, 8, 8)}, 2, "2 classes, expected one"),
     ],
 )

@@ -146,6 +146,8 @@ def test_a_class_that_the_bundle_does_not_have_is_refused(strange: float) -> Non
         (Config(activation="argmax"), {"a": (1, 8, 8)}, None),
         (Config(), {"a": (1, 3, 8, 8)}, r"expected one of \(n, 2, h, w\)"),
         (Config(), {"a": (1, 8, 8, 2)}, "channels last"),
+        (Config(), {"a": (1, 2, 0, 8)}, "no pixel"),
+        (Config(activation="argmax"), {"a": (1, 8, 0)}, "no pixel"),
         (Config(), {"a": (1, 8, 8)}, "expected one of"),
         (Config(activation="argmax"), {"a": (1, 2, 8, 8)}, r"\(n, 1, h, w\)"),
         (Config(), {"a": (1, 2, 8, 8), "aux": (1, 2, 8, 8)}, "2 outputs"),

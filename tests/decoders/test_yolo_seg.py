@@ -39,6 +39,10 @@ def test_a_box_remembers_which_column_it_is_from() -> None:
     assert found.candidate.tolist() == [1, 1]
 
 
+def test_a_score_at_the_floor_is_seen() -> None:
+    assert len(DECODER.decode(tensors([5, 5, 2, 2, 0.25, 9, 9, 9]), 0, 0.25, classes=1)) == 1
+
+
 def test_coefficients_are_no_scores() -> None:
     found = DECODER.decode(tensors([5, 5, 2, 2, 0.1, 9, 9, 9]), 0, 0.2, classes=1)
     assert len(found) == 0

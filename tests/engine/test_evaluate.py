@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
 from edge_inspector.calibration.file import calibration_text
 from edge_inspector.cli.main import app
-from edge_inspector.datatypes import Calibration, Roi
+from edge_inspector.datatypes import Calibration, Criteria, Roi
 from edge_inspector.engine.bundle import Bundle, load_bundle
 from edge_inspector.engine.evaluate import Chain, evaluate, wilson
 from edge_inspector.errors import BundleError, ConfigError
@@ -146,6 +146,17 @@ def test_parts_and_boxes_are_counted_at_the_thresholds(bundle: Bundle, pictures:
     assert report.classes[1].boxes["0.5"].recall is None  # no label of b
     assert report.classes[1].boxes["0.5"].precision is None  # 0.25 never reaches 0.5
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_good_class_is_no_defect_neither_found_nor_labelled(bundle: Bundle, pictures: Pictures) -> None:
+    pictures.add(255, ("a", BOX))
+    pictures.add(0, ("a", BOX))
+    pictures.add(255)
+    tolerant = replace(bundle, criteria=Criteria(("a", "b"), good=frozenset([0])))
+    report = evaluate(tolerant, BACKEND, pictures.saved(), pictures.folder)
+    assert (report.escapes.count, report.escapes.total) == (0, 0)
+    assert (report.overkill.count, report.overkill.total) == (0, 3)
+    assert report.boxes["0.5"].labelled == 2  # boxes are counted all the same
 
 
 def test_average_precision_is_cocos(bundle: Bundle, pictures: Pictures) -> None:

@@ -375,6 +375,15 @@ def test_the_newest_whole_one_serves(store: EngineStore) -> None:
         assert store.last_good(WANTED) == old
 
 
+def test_an_older_engine_serves_only_where_its_proof_is_of_what_is_asked_for(store: EngineStore) -> None:
+    wide = PASSED.model_copy(update={"thresholds": ((0.9,),)})
+    old = add(store, other(builder__precision="fp32"), wide, built="2026-11-20T06:00:00Z")
+    new = add(store, other(builder__precision="int8"), built="2026-11-21T06:00:00Z")
+    assert store.last_good(WANTED) == new
+    assert store.last_good(WANTED, lambda proof: (0.9,) in proof.thresholds) == old
+    assert store.last_good(WANTED, lambda proof: (0.8,) in proof.thresholds) is None
+
+
 def test_a_proof_without_an_engine_serves_nobody_else(store: EngineStore) -> None:
     there = other(option__threads="1")
     with store.building(there) as folder:

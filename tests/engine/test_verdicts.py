@@ -129,6 +129,20 @@ def test_nothing_is_proven_by_pictures_to_which_the_engine_has_no_answer() -> No
     assert len(found.unanswered) == 20
 
 
+@pytest.mark.parametrize("word", [OK, NOT_DECIDABLE])
+def test_a_reference_that_does_not_see_what_people_see_proves_nothing(word: Evaluation) -> None:
+    """An engine that is blind, or always in doubt, would be equal to it."""
+    label = "bad" if word is OK else "good"
+    found = compare(golden(*[pair(label, word, word)] * 20, **{label: 19}), 0.005)
+    assert found.outcome == "unverified"
+    assert f"add 1 more {label} pictures" in found.text
+
+
+def test_nothing_is_proven_by_pictures_to_which_the_reference_has_no_answer() -> None:
+    found = compare(golden(*[pair("bad", UNDEFINED, NOT_OK)] * 20, bad=0), 0.005)
+    assert (found.outcome, found.bad) == ("unverified", 0)
+
+
 def test_without_labels_the_reference_says_what_is_good() -> None:
     same = [pair("", OK, OK)] * 20 + [pair("", NOT_OK, NOT_OK)] * 19
     assert compare(same, 0.005).outcome == "unverified"

@@ -168,6 +168,16 @@ def test_a_proof_is_of_the_golden_set_and_the_thresholds_that_it_was_made_with(b
     assert not is_of(wide, bundle, [])
 
 
+def test_what_is_edited_while_it_is_looked_at_is_not_proven(bundle: Bundle) -> None:
+    def edits(number: int, outputs: Outputs) -> None:
+        if number == FIRST_BAD:
+            edited(bundle, lambda coco: coco["annotations"].pop())
+
+    before = golden_sum(bundle)
+    proof = proven(bundle, edits)
+    assert (proof.golden, is_of(proof, bundle, [])) == (before, False)
+
+
 def test_the_answer_to_the_picture_before_is_found_out(bundle: Bundle) -> None:
     before: list[Outputs] = []
 
@@ -195,7 +205,37 @@ def test_batch_sizes_are_those_at_which_no_verdict_changes(bundle: Bundle) -> No
             sees_nothing(outputs["output0"][1:2])
 
     proof = proven(bundle, wrong_in_threes, max_batch=4)
-    assert (proof.outcome, proof.batch_sizes) == ("passed", (1, 2, 4))
+    assert (proof.outcome, proof.batch_sizes) == ("passed", (1, 2)), "not four: a view in seven tiles needs a run of 3"
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("wrong", ["two change places", "all are the first", "one is blind"])
+def test_an_engine_that_mixes_up_the_pictures_of_a_run_gets_no_runs_of_several(
+    bundle: Bundle, size: int, wrong: str
+) -> None:
+    """The golden set has all good pictures first: neighbours have the same verdict."""
+
+    def mixed_up(number: int, outputs: Outputs) -> None:
+        output = outputs["output0"]
+        if len(output) != size:
+            return
+        if wrong == "two change places":
+            output[[0, size - 1]] = output[[size - 1, 0]]
+        elif wrong == "all are the first":
+            output[1:] = output[:1]
+        else:
+            sees_nothing(output[:1])
+
+    assert proven(bundle, mixed_up, max_batch=4).batch_sizes == tuple(range(1, size))
+
+
+def test_a_device_that_is_lost_while_it_is_timed_has_proven_nothing(bundle: Bundle) -> None:
+    def lost(number: int, outputs: Outputs) -> None:
+        if number == GOOD + BAD + 3:
+            raise DeviceLostError("the driver was reset")
+
+    with pytest.raises(DeviceLostError, match="driver was reset"):
+        proven(bundle, lost)
 
 
 def test_one_picture_a_run_is_all_that_a_failed_engine_may(bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -15,7 +15,7 @@ import networks
 import pytest
 from station_rig import FakeLink, Rig
 
-from edge_inspector.datatypes import ERROR_CODE, Evaluation, Reason
+from edge_inspector.datatypes import ERROR_CODE, Evaluation, InspectionResult, Reason, ThresholdState
 from edge_inspector.engine.bundle import load_bundle
 from edge_inspector.engine.fingerprint import fingerprint
 from edge_inspector.errors import DeviceLostError
@@ -32,6 +32,7 @@ class Builder:
     rig: Rig
     outcome: str = "passed"
     text: str = "48 pictures, the same verdicts"
+    says: str = ""
     dies: str = ""
     golden: str = ""
     waits: bool = False
@@ -43,6 +44,7 @@ class Builder:
         told = {
             "begun": str(self.path(f"begun-{len(self.begun)}")),
             "wait_for": str(self.path("go")) if self.waits else "",
+            "says": self.says,
             "dies": self.dies,
             "proof": {"outcome": self.outcome, "text": self.text, "golden": self.golden},
             "facts": facts,
@@ -179,6 +181,17 @@ async def test_an_older_engine_of_the_same_model_serves_while_a_new_one_is_built
         assert not (await link.ready()).warning
 
 
+async def test_an_older_engine_that_was_not_proven_by_the_recipes_thresholds_does_not_serve_meanwhile(
+    builder: Builder, rig: Rig
+) -> None:
+    builder.build_now("r")
+    rig.backend.chosen = {"option.level": "5"}
+    rig.recipes["r"] = replace(rig.recipes["r"], thresholds=ThresholdState((0.9, 0.9)))
+    builder.waits = True
+    async with rig.running() as link:
+        assert not (await error_text(link, "is being built: 10%")).ready
+
+
 async def test_an_engine_of_another_machine_does_not_serve_meanwhile(builder: Builder, rig: Rig) -> None:
     builder.build_now("r")
     rig.backend.chosen = {"gpu": "another"}
@@ -213,6 +226,37 @@ async def test_a_build_that_dies_is_told_with_its_last_words(builder: Builder, r
     assert rig.events("engine_refused")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(b"\xff\xfe\n", id="no UTF-8"),
+        pytest.param(b"[" * 50_000 + b"\n", id="nested beyond measure"),
+        pytest.param(b'{"progress": 1' + b"0" * 400 + b', "text": ""}\n', id="no float"),
+        pytest.param(b'{"proof": {}, "engine": ""}\nnull\n3\n', id="no proof"),
+    ],
+)
+async def test_what_else_a_build_prints_harms_nobody(builder: Builder, rig: Rig, said: bytes) -> None:
+    builder.says = said.hex()
+    async with rig.running() as link:
+        await is_judged(rig, link, 1)
+
+
+async def test_a_build_that_cannot_be_run_is_told(builder: Builder, rig: Rig) -> None:
+    rig.build_command = lambda recipe: [str(rig.folder / "no-such-program")]
+    async with rig.running() as link:
+        assert not (await error_text(link, "no-such-program")).ready
+
+
+async def test_a_recipe_whose_proof_is_tried_again_holds_up_no_other(builder: Builder, rig: Rig) -> None:
+    rig.backend.proof = "each_start"
+    add_recipe(rig, "s", number=2)
+    rig.build_command = lambda recipe: ["false"] if recipe == "r" else builder.command(recipe)
+    async with rig.running() as link:
+        await error_text(link, "tried again in")
+        link.ask(RecipeRequest(1, 2, ""))
+        await link.status(lambda status: status.recipe == "s" and status.ready)
+
+
 async def test_a_stop_ends_a_build_that_is_under_way(builder: Builder, rig: Rig) -> None:
     builder.waits = True
     async with rig.running() as link:
@@ -230,6 +274,18 @@ async def test_a_backend_that_is_proven_at_each_start_keeps_no_proof(builder: Bu
     assert builder.begun == ["r", "r"]
 
 
+async def test_a_proof_of_another_server_than_the_stations_is_none(builder: Builder, rig: Rig) -> None:
+    """The child reads the station file anew, and a server may change its model until it is asked to load it."""
+    rig.backend.proof = "each_start"
+    builder.waits = True
+    async with rig.running() as link:
+        await error_text(link, "is being built: 10%")
+        rig.backend.chosen = {"model_version": "2"}
+        builder.go_on()
+        assert not (await error_text(link, "start the station again")).ready
+    assert rig.backend.loaded == []
+
+
 async def test_another_recipes_engine_is_built_beside_and_loaded_when_it_is_selected(
     builder: Builder, rig: Rig
 ) -> None:
@@ -244,6 +300,47 @@ async def test_another_recipes_engine_is_built_beside_and_loaded_when_it_is_sele
         await is_judged(rig, link, 3)
     assert builder.begun == ["s"]
     assert len(rig.backend.loaded) == 2
+
+
+async def test_a_recipe_whose_golden_set_is_gone_is_refused_and_the_others_go_on(builder: Builder, rig: Rig) -> None:
+    builder.build_now("r")
+    add_recipe(rig, "s", number=2)
+    golden = load_bundle(networks.bundle("yolo", rig.folder / "golden", size=32, classes=2, golden=1))
+    rig.bundles["s"] = golden
+    async with rig.running() as link:
+        await link.ready()
+        await rig.booked("engine_built")
+        assert golden.golden is not None
+        (golden.golden.images / "good_000.png").unlink()
+        link.ask(RecipeRequest(1, 2, ""))
+        await error_text(link, "good_000.png")
+        link.ask(RecipeRequest(2, 1, ""))
+        await link.status(lambda status: status.recipe == "r" and status.ready)
+        await is_judged(rig, link, 1)
+
+
+async def test_pictures_of_a_line_camera_whose_model_is_not_there_are_rejects_and_do_not_keep_it_from_being_loaded(
+    builder: Builder, rig: Rig
+) -> None:
+    rig.recipes.clear()
+    rig.cameras.clear()
+    rig.recipe("r", trigger="line")
+    builder.waits = True
+
+    async def parts_pass() -> None:
+        while True:
+            rig.cameras["a"].push(255)
+            await anyio.sleep(0.05)
+
+    async with rig.running() as link:
+        await error_text(link, "is being built: 10%")
+        async with anyio.create_task_group() as line:
+            line.start_soon(parts_pass)
+            first = await link.until(InspectionResult)
+            assert (first.evaluation, first.reason) == (Evaluation.UNDEFINED, Reason.NOT_READY)
+            builder.go_on()
+            await link.until(InspectionResult, lambda result: result.evaluation is Evaluation.NOT_OK)
+            line.cancel_scope.cancel()
 
 
 async def test_when_the_device_is_lost_the_part_is_told_before_the_process_ends(rig: Rig) -> None:

@@ -149,7 +149,7 @@ def test_a_station_that_cannot_prove_its_engine_is_not_ready_unless_its_file_all
         folder.mkdir()
     station = Station(strict, golden=0)
     with station.running():
-        station.until("why not", lambda: "not verified" in station.status().get("error_text", ""))
+        station.until("why not", lambda: "is unverified" in station.status().get("error_text", ""))
         status = station.status()
         assert not status["ready"]
         assert status["error_code"] == 201
