@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a row of a table reads best on one line
 """What a station file asks of engines is checked before anything is built."""
 
 from __future__ import annotations

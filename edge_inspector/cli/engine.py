@@ -272,8 +272,8 @@ def _thresholds(station: Path | None, bundle: Bundle) -> list[ThresholdState]:
     """By which the station file's recipes judge with this bundle, where they do not keep its own thresholds."""
     if station is None:
         return []
-    recipes = config.load(station).recipes.values()
-    of_bundle = [one for one in recipes if find_bundle(one.bundle, station.resolve().parent) == bundle.folder]
+    recipes, beside = config.load(station).recipes.values(), station.resolve().parent
+    of_bundle = [one for one in recipes if load_bundle(find_bundle(one.bundle, beside)).model_hash == bundle.model_hash]
     return [fixed(bundle.classes, bundle.default_thresholds, one.thresholds) for one in of_bundle if one.thresholds]
 
 

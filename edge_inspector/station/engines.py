@@ -111,7 +111,10 @@ class Engines:
                 f"bundle {bundle.name} is unverified: give it golden pictures, or name it in station.accept_unverified "
                 f"({proof.text})"
             )
-        return Refused(f"the engine of bundle {bundle.name} failed its proof: {proof.text}")
+        return Refused(
+            f"the engine of bundle {bundle.name} failed its proof: {proof.text}; when bundle or thresholds are mended, "
+            "prove it anew: edge-inspector engine verify"
+        )
 
 
 def _of(engine: Engine, model_file: ModelFile) -> ModelFile:
