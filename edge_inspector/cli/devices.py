@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from edge_inspector import plugins
 from edge_inspector.cameras import basler
-from edge_inspector.errors import CameraError
+from edge_inspector.errors import CameraError, ConfigError
 from edge_inspector.health.video import VideoDevice, video_devices
 
-_SDKS = {"basler": ("pypylon", "basler"), "onnxruntime": ("onnxruntime", "ort"), "mqtt": ("paho.mqtt.client", "")}
+_SDKS = {"basler": ("pypylon", "basler"), "triton": ("tritonclient.grpc", "triton"), "mqtt": ("paho.mqtt.client", "")}
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False) -> None:
@@ -92,9 +94,14 @@ def _state(accessible: bool | None) -> str:
 def _why_not(kind: plugins.Kind, name: str) -> str:
     """Empty = usable."""
     try:
-        plugins.load(kind, name)
+        made = plugins.load(kind, name)
         if name in _SDKS:
             importlib.import_module(_SDKS[name][0])
+        elif kind == "backend":
+            with suppress(ValidationError):  # it must know more of its device than its name
+                made(plugins.config_model(kind, name).model_validate({"type": name})).facts()
+    except ConfigError as exc:
+        return str(exc)
     except ImportError as exc:
         extra = _SDKS.get(name, ("", ""))[1]
         return f"{exc}; pip install 'edge-inspector[{extra}]'" if extra else str(exc)

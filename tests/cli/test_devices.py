@@ -75,6 +75,16 @@ def test_the_json_is_whole_without_pypylon(without_pypylon: str) -> None:
     assert basler["reason"] == "No module named 'pypylon'; pip install 'edge-inspector[basler]'"
 
 
+def test_a_backend_that_cannot_run_here_says_what_to_install(tmp_path: Path) -> None:
+    for name in ("tensorrt", "openvino", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")\n")
+    listed = json.loads(devices("--json", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"))["plugins"]
+    reasons = {plugin["type"]: plugin["reason"] for plugin in listed if plugin["kind"] == "backend"}
+    assert "python3-libnvinfer" in reasons["tensorrt"]
+    assert 'pip install "edge-inspector[openvino]"' in reasons["openvino"]
+    assert 'pip install "edge-inspector[ort]"' in reasons["onnxruntime"]
+
+
 def test_a_person_reads_who_is_there_and_who_may_be_opened() -> None:
     pytest.importorskip("pypylon.pylon", reason="pypylon is not installed")
     lines = [line.split() for line in devices(PYLON_CAMEMU="1").splitlines()]
