@@ -73,7 +73,7 @@ def library(name: Literal["tensorrt", "tensorrt_rtx"]) -> Library:
             f"backend tensorrt needs the Python package {name}, which is missing ({exc}). {HOW_TO_INSTALL[name]}"
         ) from exc
     if not offers(module, "Builder"):  # type stubs alone make an empty folder of that name
-        raise ConfigError(f"the Python package {name} is empty: only its type stubs are here. {HOW_TO_INSTALL[name]}")
+        raise ConfigError(f"the Python package {name} is empty: only its type stubs are here; {HOW_TO_INSTALL[name]}")
     return cast(Library, module)
 
 
