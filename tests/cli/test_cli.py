@@ -107,5 +107,5 @@ def test_devices_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")\n")
     said = devices(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{Path(edge_inspector.__file__).parents[1]}")
     assert "no: No module named 'pypylon'; pip install 'edge-inspector[basler]'" in said
-    assert "no: No module named 'onnxruntime'; pip install 'edge-inspector[ort]'" in said
+    assert 'no: backend onnxruntime needs a package that is missing: pip install "edge-inspector[ort]"' in said
     assert "Basler cameras: " in said
