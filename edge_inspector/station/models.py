@@ -81,9 +81,11 @@ class Models:
                 self._tell("warning", "engine_not_built", text)
             else:
                 self._fail(recipe, text)
-        elif recipe in self._serving:  # what parts are judged by does not change under way
-            text = f"recipe {recipe}: the new engine ({event.outcome}) serves from the next start on"
-            self._tell("info", "engine_built", text)
+        elif recipe in self._serving and event.outcome == "passed":  # what judges parts does not change under way
+            self._tell("info", "engine_built", f"recipe {recipe}: the new engine serves from the next start on")
+        elif recipe in self._serving:
+            text = f"recipe {recipe}: the older engine goes on, the new one is {event.outcome}: {event.text}"
+            self._tell("warning", "engine_not_built", text)
         else:
             self._tell("info", "engine_built", f"recipe {recipe}: {event.outcome}: {event.text}")
             if recipe == active:

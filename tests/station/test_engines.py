@@ -192,6 +192,22 @@ async def test_an_older_engine_that_was_not_proven_by_the_recipes_thresholds_doe
         assert not (await error_text(link, "is being built: 10%")).ready
 
 
+async def test_an_older_engine_goes_on_when_the_new_one_fails_its_proof(builder: Builder, rig: Rig) -> None:
+    builder.build_now("r")
+    rig.backend.chosen = {"option.level": "5"}
+    builder.outcome, builder.text = "failed", "bad-07.png: NOT_OK became OK"
+    for _ in range(2):
+        rig.link = FakeLink()
+        async with rig.running() as link:
+            assert (await link.ready()).warning
+            await rig.booked("engine_not_built" if builder.begun else "engine_doubtful")
+            await is_judged(rig, link, 1)
+        assert len(rig.backend.loaded) == 1
+        rig.backend.loaded.clear()
+    assert builder.begun == ["r"]  # a failed engine is known, and not built again
+    assert "NOT_OK became OK" in rig.events("engine_not_built")[0]
+
+
 async def test_an_engine_of_another_machine_does_not_serve_meanwhile(builder: Builder, rig: Rig) -> None:
     builder.build_now("r")
     rig.backend.chosen = {"gpu": "another"}
