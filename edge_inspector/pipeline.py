@@ -20,7 +20,7 @@ from edge_inspector.datatypes import (
     Roi,
     Tensors,
 )
-from edge_inspector.decoders import Decoder
+from edge_inspector.decoders import Decoder, DrawsRegions
 from edge_inspector.errors import FrameError, InferenceError
 from edge_inspector.stages import prepare as preparing
 from edge_inspector.stages.nms import nms
@@ -86,12 +86,11 @@ def finish(tensors: Tensors, batch: Batch | RawView, reading: Reading) -> Findin
 def _one_tile(seen: Detections, tensors: Tensors, tile: int, batch: Batch | RawView, reading: Reading) -> Detections:
     letterbox = batch.tiles[tile]
     kept = nms(_inside(_undone(seen, letterbox), batch.windows[tile]), reading.nms_iou)
-    draw = getattr(reading.decoder, "draw", None)
-    if draw is None or not len(kept):
+    decoder = reading.decoder
+    if not isinstance(decoder, DrawsRegions) or not len(kept):
         return kept
     in_input = Detections(letterbox.apply(kept.xyxy), kept.confidence, kept.class_id, kept.candidate)
-    drawn: Detections = draw(tensors, tile, in_input)
-    return Detections(kept.xyxy, kept.confidence, kept.class_id, kept.candidate, _undone(drawn, letterbox).regions)
+    return replace(kept, regions=_undone(decoder.draw(tensors, tile, in_input), letterbox).regions)
 
 
 def _undone(seen: Detections, letterbox: Letterbox) -> Detections:

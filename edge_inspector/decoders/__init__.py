@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge_inspector.datatypes import Detections, Findings, Tensors
 
@@ -25,7 +25,8 @@ class Decoder(Protocol):
         ...
 
 
-class DrawsRegions(Decoder, Protocol):
+@runtime_checkable
+class DrawsRegions(Protocol):
     """A family whose regions are dear: they are drawn for what NMS has left."""
 
     def draw(self, tensors: Tensors, tile: int, kept: Detections) -> Detections:

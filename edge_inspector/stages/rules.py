@@ -56,7 +56,7 @@ def judge(
         return Judgement(Evaluation.UNDEFINED, Reason.MISSING_VIEW, "the recipe asks for no picture")
     evaluation, reason, text = max(words, key=lambda word: SEVERITY.index(word[0]))
     if reason is Reason.DEFECT:
-        text = f"{defects[0].class_name} {defects[0].score:.2f} in {defects[0].camera}"
+        text = _word(defects[0], by_camera[defects[0].camera], criteria)
     return Judgement(evaluation, reason, text, tuple(defects), judged)
 
 
@@ -81,6 +81,15 @@ def defects_in(view: MeasuredView, criteria: Criteria, thresholds: ThresholdStat
         ]
     seen.sort(key=lambda one: -one[1])
     return tuple(_defect(view, criteria.classes[c], c, score, xyxy) for c, score, xyxy in seen)
+
+
+def _word(defect: Defect, view: MeasuredView, criteria: Criteria) -> str:
+    """What a person should read of a defect: its score, or the value that is outside its limits."""
+    if not isinstance(view.findings, Measurement):
+        return f"{defect.class_name} {defect.score:.2f} in {defect.camera}"
+    value, limits = view.findings.values[defect.class_id], criteria.limits[defect.class_id]
+    unit = f" {limits.unit}" if limits.unit else ""
+    return f"{defect.class_name} {value:g}{unit} in {defect.camera}, expected {limits.low:g} to {limits.high:g}"
 
 
 def _doubt(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -> str:

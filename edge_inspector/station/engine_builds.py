@@ -102,7 +102,7 @@ class EngineBuilds:
 
     def _build(self, recipe: str) -> tuple[_LastLine | None, str]:
         """What the child said at last, or why it said nothing."""
-        command = self._command(recipe)
+        command, self._killed = self._command(recipe), False
         log.info("engine_build_begun", recipe=recipe, command=" ".join(command))
         try:
             return self._ran(recipe, command)

@@ -164,7 +164,9 @@ class GpuThread:
             return
         try:
             self._bring(self._recipes[recipe], closing)
-        except ConfigError as exc:  # at a start it ends the process; now other recipes are being inspected
+        except DeviceLostError:
+            raise
+        except (ConfigError, InferenceError) as exc:  # at a start it ends the process; now others are being inspected
             self._post(ModelRefused(recipe, str(exc)))
 
     def _next(self, wait: bool) -> Job | None:

@@ -119,6 +119,13 @@ def test_a_measured_view(values: tuple[float, ...], outside: list[str]) -> None:
     assert judgement.evaluation is (NOT_OK if outside else OK)
 
 
+@pytest.mark.parametrize(("unit", "said"), [("mm", "width 2.75 mm in top"), ("", "width 2.75 in top")])
+def test_a_value_outside_its_limits_is_told_with_them(unit: str, said: str) -> None:
+    criteria = Criteria(("width",), limits=(Limits(1.5, 2.5, unit),))
+    judgement = judge(["top"], criteria, ThresholdState((1.0,)), [view(Measurement((2.75,)))])
+    assert judgement.reason_text == f"{said}, expected 1.5 to 2.5"
+
+
 def test_a_measurement_that_is_not_as_long_as_its_limits_is_a_bug() -> None:
     with pytest.raises(ValueError):
         judge(["top"], GAUGES, ThresholdState((1.0, 1.0)), [view(Measurement((2.0,)))])

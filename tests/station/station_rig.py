@@ -192,6 +192,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.slow = threading.Event()
         self.error: Exception | None = None
+        self.load_error: Exception | None = None
         self.proof: Literal["none", "kept", "each_start"] = "none"
         self.max_batch = 1
         self.chosen: dict[str, str] = {}
@@ -207,6 +208,8 @@ class FakeBackend:
         return {}
 
     def load(self, model: ModelFile, plan: PreparePlan, max_batch: int) -> FakeModel:
+        if self.load_error is not None:
+            raise self.load_error
         self.loaded.append(model)
         return FakeModel(self)
 

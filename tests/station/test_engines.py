@@ -18,7 +18,7 @@ from station_rig import FakeLink, Rig
 from edge_inspector.datatypes import ERROR_CODE, Evaluation, InspectionResult, Reason, ThresholdState
 from edge_inspector.engine.bundle import load_bundle
 from edge_inspector.engine.fingerprint import fingerprint
-from edge_inspector.errors import DeviceLostError
+from edge_inspector.errors import BundleError, DeviceLostError, InferenceError
 from edge_inspector.interfaces import RecipeRequest, StationStatus, TriggerRefused
 
 pytestmark = pytest.mark.anyio
@@ -196,14 +196,15 @@ async def test_an_older_engine_goes_on_when_the_new_one_fails_its_proof(builder:
     builder.build_now("r")
     rig.backend.chosen = {"option.level": "5"}
     builder.outcome, builder.text = "failed", "bad-07.png: NOT_OK became OK"
-    for _ in range(2):
-        rig.link = FakeLink()
-        async with rig.running() as link:
-            assert (await link.ready()).warning
-            await rig.booked("engine_not_built" if builder.begun else "engine_doubtful")
-            await is_judged(rig, link, 1)
-        assert len(rig.backend.loaded) == 1
-        rig.backend.loaded.clear()
+    async with rig.running() as link:
+        assert (await link.ready()).warning
+        await rig.booked("engine_not_built")
+        await is_judged(rig, link, 1)
+    rig.link = FakeLink()
+    async with rig.running() as link:
+        assert "NOT_OK became OK" in (await link.ready()).error_text
+        await is_judged(rig, link, 1)
+    assert len(rig.backend.loaded) == 2
     assert builder.begun == ["r"]  # a failed engine is known, and not built again
     assert "NOT_OK became OK" in rig.events("engine_not_built")[0]
 
@@ -357,6 +358,24 @@ async def test_pictures_of_a_line_camera_whose_model_is_not_there_are_rejects_an
             builder.go_on()
             await link.until(InspectionResult, lambda result: result.evaluation is Evaluation.NOT_OK)
             line.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("error", [BundleError("the plan is damaged"), InferenceError("no memory for the maps")])
+async def test_a_model_that_cannot_be_loaded_later_keeps_its_own_recipe_from_being_inspected(
+    builder: Builder, rig: Rig, error: Exception
+) -> None:
+    builder.build_now("r")
+    add_recipe(rig, "s", number=2)
+    async with rig.running() as link:
+        await is_judged(rig, link, 1)
+        await rig.booked("engine_built")
+        rig.backend.load_error = error
+        link.ask(RecipeRequest(1, 2, ""))
+        status = await error_text(link, str(error))
+        assert not status.ready
+        link.ask(RecipeRequest(2, 1, ""))
+        await link.status(lambda status: status.recipe == "r" and status.ready)
+        await is_judged(rig, link, 3)
 
 
 async def test_when_the_device_is_lost_the_part_is_told_before_the_process_ends(rig: Rig) -> None:
