@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from edge_inspector.datatypes import (
     Batch,
@@ -184,6 +184,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class HasOutputLines(Protocol):
+    """A camera with digital outputs."""
+
+    def set_output(self, line: str, on: bool) -> None:
+        """Energise an output line or let it fall; on a thread of its own, while `grab` waits. CameraError."""
+        ...
+
+
 # --- PLC -------------------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +253,47 @@ class LinkState:
     plc_boot_id: int
 
 
-PlcRequest: TypeAlias = TriggerRequest | RefusedByLink | RecipeRequest | CommandRequest | ResultAcknowledged | LinkState
+@dataclass(frozen=True)
+class PartFeedback:
+    """Somebody has looked at a part again: it was good or bad. `trigger_seq` and `plc_boot_id` are the part's."""
+
+    trigger_seq: int
+    plc_boot_id: int
+    good: bool
+
+
+@dataclass(frozen=True)
+class ResultWritten:
+    """A link that dials has brought these results to the PLC; `at_ns` is the end of the write (CLOCK_MONOTONIC)."""
+
+    result_ids: tuple[str, ...]
+    at_ns: int
+
+
+@dataclass(frozen=True)
+class OutputOrder:
+    """Set one output line of a camera, by its GenICam name such as Line2.
+
+    A line is not energised any more after `not_after_ns` (CLOCK_MONOTONIC): a pulse would be taken for the next part's.
+    """
+
+    camera: str
+    line: str
+    on: bool
+    not_after_ns: int | None = None
+
+
+PlcRequest: TypeAlias = (
+    TriggerRequest
+    | RefusedByLink
+    | RecipeRequest
+    | CommandRequest
+    | ResultAcknowledged
+    | LinkState
+    | PartFeedback
+    | ResultWritten
+    | OutputOrder
+)
 
 
 @dataclass(frozen=True)
@@ -295,6 +344,13 @@ class StationStatus:
     error_text: str
     clock_synced: bool
     queue_depth: int
+    line_stop: int = 0
+    """Reason number why the line should stop until AckLineStop; 0 = it need not."""
+    alarm: bool = False
+    degraded: bool = False
+    golden_due: bool = False
+    runs_by_itself: bool = False
+    """The recipe is triggered by the station or its cameras, not by a PLC."""
 
 
 @dataclass(frozen=True)
@@ -302,6 +358,16 @@ class Unannounced:
     """A camera brought a picture that no announced part can be sure of."""
 
     camera: str
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """How the machine is; None = not known here. Degrees Celsius, 0..1, percent."""
+
+    temp_c: float | None = None
+    gpu_load: float | None = None
+    disk_free_pct: float | None = None
+    power_mode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -318,15 +384,25 @@ PlcMessage: TypeAlias = (
     | StationStatus
     | InspectionResult
     | Unannounced
+    | Vitals
     | Alive
 )
 
 
 class PlcLink(Protocol):
-    """One connection to a PLC. Runs on the event loop; creates no tasks; exchanges only the records above."""
+    """One way to a PLC. Runs on the event loop; creates no tasks; exchanges only the records above.
 
+    A link that `dials` calls the PLC or its remote I/O. It may be away: opening or `receive` then raises OutputError,
+    and the station opens the same link again later. Its `tell` only notes what is to be written; `receive` writes it
+    and says so with `ResultWritten`. Every other link is opened once, and `tell` is all.
+    """
+
+    name: str
     acknowledges: bool
     """Whether the PLC acknowledges results in this link."""
+    dials: bool
+    asks: bool
+    """Whether the PLC can trigger and order anything through it."""
 
     async def __aenter__(self) -> PlcLink:
         """OutputError when it cannot be opened."""
@@ -337,11 +413,14 @@ class PlcLink(Protocol):
     ) -> None: ...
 
     async def receive(self) -> PlcRequest:
-        """The next request, in the order in which the PLC wrote them."""
+        """The next request, in the order in which the PLC wrote them. May be cancelled and called again at any time.
+
+        OutputError when a link that dials is lost.
+        """
         ...
 
     async def tell(self, message: PlcMessage) -> None:
-        """Returns when the PLC can read it. OutputError when the link is lost."""
+        """Returns when the PLC can read it, or at once in a link that dials; never waits for a network."""
         ...
 
 

@@ -35,7 +35,12 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "classifier": "edge_inspector.decoders.classifier:Classifier",
         "regression": "edge_inspector.decoders.regression:Regression",
     },
-    "plc": {"opcua_server": "edge_inspector.outputs.opcua_server.link:OpcUaServerLink"},
+    "plc": {
+        "digital": "edge_inspector.outputs.digital.link:DigitalLink",
+        "modbus_server": "edge_inspector.outputs.modbus.link:ModbusServerLink",
+        "opcua_client": "edge_inspector.outputs.opcua_client.link:OpcUaClientLink",
+        "opcua_server": "edge_inspector.outputs.opcua_server.link:OpcUaServerLink",
+    },
     "publisher": {"mqtt": "edge_inspector.outputs.mqtt:MqttPublisher"},
 }
 

@@ -109,6 +109,32 @@ class PlcConfig(PluginConfig):
         True,
         description="Whether the PLC acknowledges each result; it can only for parts that it has triggered itself.",
     )
+    result_hold_ms: float = Field(
+        500.0, gt=0, le=60_000, description="How long ResultsValid holds when acknowledge is off."
+    )
+
+    @property
+    def output_cameras(self) -> tuple[str, ...]:
+        """The cameras whose output lines the link drives."""
+        return ()
+
+
+class HandshakeConfig(PlcConfig):
+    """A link whose PLC writes the Control tags."""
+
+    heartbeat_timeout_s: float = Field(
+        2.0, ge=0.2, le=60, description="Control.Heartbeat must change within this; at least 3 read cycles of the PLC."
+    )
+    plc_cycle_ms: float = Field(
+        100.0, gt=0, le=60_000, description="How often the PLC reads; for the check of gate_ms."
+    )
+    gate_ms: float | None = Field(
+        None,
+        gt=0,
+        le=600_000,
+        description="From the trigger to the gate, as the PLC's gate timer has it. When given, `edge-inspector check`"
+        " refuses recipes whose deadline and plc_cycle_ms do not fit in.",
+    )
 
 
 class RoiSettings(Settings):

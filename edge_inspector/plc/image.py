@@ -5,13 +5,22 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from edge_inspector.datatypes import ERROR_CODE, Evaluation, Identity, InspectionResult, Mode, Reason
+from edge_inspector.datatypes import ERROR_CODE, Identity, InspectionResult, Mode, Reason
+from edge_inspector.plc.answers import Answers
 from edge_inspector.plc.handshake import Contract
 from edge_inspector.plc.states import State, resting_state
-from edge_inspector.plc.tags import INTERFACE_VERSION, MAX_DEFECTS, MAX_TEXT, RING_WORDS, ZEROS, Value
+from edge_inspector.plc.tags import INTERFACE_VERSION, MAX_DEFECTS, MAX_TEXT, RING_WORDS, TAGS, ZEROS, Value
 
-_RESULT_ZEROS = {name: zero for name, zero in ZEROS.items() if name.startswith("Result.") and name != "Result.Ring"}
+_RESULT_ZEROS = {name: zero for name, zero in ZEROS.items() if name.startswith("Result.")}
 _FLAGS_LAST = ("Status.Word", "Status.ResultsValid", "Status.TriggerReady")
+_FROM_PLC = tuple(tag.name for tag in TAGS if tag.writer == "plc")
+_VITALS = {
+    "Health.TempC": "temp_c",
+    "Health.GpuLoad": "gpu_load",
+    "Health.DiskFreePct": "disk_free_pct",
+    "Health.PowerMode": "power_mode",
+}
+_REWORK, _LATE = 1, 2
 
 
 def identity_image(identity: Identity) -> dict[str, Value]:
@@ -24,63 +33,70 @@ def identity_image(identity: Identity) -> dict[str, Value]:
     }
 
 
+def uncertain(contract: Contract) -> frozenset[str]:
+    """The tags whose value says nothing yet: Health.* that is not known here, Control.* that nobody has written."""
+    unknown = (name for name, field in _VITALS.items() if getattr(contract.vitals, field) is None)
+    return frozenset((*unknown, *(name for name in _FROM_PLC if name not in contract.plc.written)))
+
+
 def image(contract: Contract) -> dict[str, Value]:
     """Every changing tag; the status flags come last, so that data is in place when ResultsValid rises.
 
-    Until the PLC has echoed our boot id, TriggerReady and Result.* read zero.
+    Until the PLC has greeted us, TriggerReady, ResultsValid, Result.* with its ring, and every answer to the PLC
+    (TriggerAckSeq, RefusedSeq, RecipeReqAckSeq, CommandAckSeq and what belongs to them) read zero.
     """
-    status = contract.status
+    status, shown, counters = contract.status, contract.shown, contract.counters
+    answers = contract.answers if contract.greeted else Answers()
     error_code, error_text = _error(contract)
-    word, word2 = _word(contract, error_code), _word2(contract)
+    word, word2 = _word(contract, answers, error_code), _word2(contract)
     state = int(_state(contract, error_code))
-    tags: dict[str, Value] = dict(_RESULT_ZEROS if contract.shown is None else result_image(contract.shown))
-    tags["Result.Ring"] = _ring(contract)
-    ok, not_ok, undecidable, undefined = (
-        contract.counters.by_evaluation[e]
-        for e in (Evaluation.OK, Evaluation.NOT_OK, Evaluation.NOT_DECIDABLE, Evaluation.UNDEFINED)
-    )
-    newest = contract.ring[(contract.ring_count - 1) % len(contract.ring)]
+    newest = contract.results.newest if contract.greeted else None
+    tags: dict[str, Value] = dict(_RESULT_ZEROS if shown is None else result_image(shown))
+    if contract.greeted:
+        tags["Result.Ring"] = _ring(contract)
+    tags |= {name: getattr(contract.vitals, field) or ZEROS[name] for name, field in _VITALS.items()}
     tags |= {
-        "Counter.Total": (ok + not_ok + undecidable + undefined) % 2**32,
-        "Counter.Ok": ok,
-        "Counter.NotOk": not_ok,
-        "Counter.NotDecidable": undecidable,
-        "Counter.Undefined": undefined,
-        "Counter.Refused": contract.counters.refused,
-        "Counter.Missed": contract.counters.missed,
-        "Counter.Unannounced": contract.counters.unannounced,
+        "Counter.Total": counters.total,
+        "Counter.Ok": counters.ok,
+        "Counter.NotOk": counters.not_ok,
+        "Counter.NotDecidable": counters.not_decidable,
+        "Counter.Undefined": counters.undefined,
+        "Counter.Refused": counters.refused,
+        "Counter.Missed": counters.missed,
+        "Counter.Unannounced": counters.unannounced,
         "Health.QueueDepth": status.queue_depth,
         "Status.Heartbeat": contract.heartbeat,
         "Status.State": state,
         "Status.Mode": int(status.mode),
-        "Status.RefusedSeq": contract.refused_seq,
-        "Status.RefusedReason": int(contract.refused_reason),
+        "Status.RefusedSeq": answers.refused_seq,
+        "Status.RefusedReason": int(answers.refused_reason),
         "Status.ErrorCode": error_code,
         "Status.ErrorText": error_text[:MAX_TEXT],
         "Status.ActiveRecipe": status.recipe,
         "Status.ActiveRecipeNo": status.recipe_no,
-        "Status.RecipeReqAckSeq": contract.recipe_ack[0],
-        "Status.RecipeReqResult": contract.recipe_ack[1],
-        "Status.CommandAckSeq": contract.command_ack[0],
-        "Status.CommandResult": contract.command_ack[1],
+        "Status.RecipeReqAckSeq": answers.recipe_ack[0],
+        "Status.RecipeReqResult": answers.recipe_ack[1],
+        "Status.CommandAckSeq": answers.command_ack[0],
+        "Status.CommandResult": answers.command_ack[1],
+        "Status.LineStopReason": status.line_stop,
         "Status.Error": error_code != 0,
         "Status.PlcLinkOk": contract.linked,
         "Status.Busy": status.busy,
         "Status.Word2": word2,
-        "Status.TriggerAckSeq": contract.trigger_ack_seq,
+        "Status.TriggerAckSeq": answers.trigger_ack_seq,
         "Status.Block": (
             contract.heartbeat,
             contract.boot_id,
             word | word2 << 16,
             state | int(status.mode) << 16,
-            contract.trigger_ack_seq,
+            answers.trigger_ack_seq,
             error_code,
             status.recipe_no,
             newest.trigger.trigger_seq if newest is not None else 0,
         ),
         "Status.Word": word,
-        "Status.ResultsValid": contract.shown is not None,
-        "Status.TriggerReady": contract.ready,
+        "Status.ResultsValid": shown is not None,
+        "Status.TriggerReady": _trigger_ready(contract),
     }
     return tags
 
@@ -132,14 +148,14 @@ def result_image(r: InspectionResult) -> dict[str, Value]:
 
 def _ring(contract: Contract) -> tuple[int, ...]:
     words: list[int] = []
-    for r in contract.ring:
+    for r in contract.results.ring:
         words += [0] * RING_WORDS if r is None else _ring_row(r)
     return tuple(words)
 
 
 def _ring_row(r: InspectionResult) -> list[int]:
     evaluation = int(r.evaluation) if r.trigger.mode is Mode.PRODUCTION else 0
-    flags = int(r.trigger.attempt > 1)
+    flags = _REWORK * (r.trigger.attempt > 1) | _LATE * (r.settled_ns > r.trigger.deadline_ns)
     return [
         r.trigger.trigger_seq,
         evaluation | int(r.trigger.mode) << 8 | flags << 16,
@@ -152,24 +168,28 @@ def _ring_row(r: InspectionResult) -> list[int]:
     ]
 
 
-def _word(c: Contract, error_code: int) -> int:
-    acknowledged = c.accepted and c.trigger_ack_seq == c.plc.trigger_seq
+def _trigger_ready(c: Contract) -> bool:
+    """Golden parts have a bit of their own, so that no production part is sent in among them."""
+    return c.accepts and c.status.mode is not Mode.GOLDEN
+
+
+def _word(c: Contract, answers: Answers, error_code: int) -> int:
     valid = c.shown is not None
     bits = (
         True,
-        c.ready,
-        acknowledged,
+        _trigger_ready(c),
+        answers.accepted and answers.trigger_ack_seq == c.plc.trigger_seq,
         c.status.acquiring,
-        c.exposure_done,
+        answers.exposure_done,
         c.status.busy,
         valid,
-        c.toggle,
+        c.results.toggle,
         c.overall_ok,
         valid and not c.overall_ok,
-        c.overrun,
+        c.results.overrun,
         c.missed,
-        c.status.recipe_ready,
-        c.status.warning,
+        c.status.recipe_ready and not c.recipe_refused,
+        c.status.warning or c.bad_feedback is not None,
         error_code != 0,
         c.linked,
     )
@@ -177,8 +197,15 @@ def _word(c: Contract, error_code: int) -> int:
 
 
 def _word2(c: Contract) -> int:
-    golden_ready = c.status.mode is Mode.GOLDEN and c.ready
-    return int(golden_ready) | int(c.status.clock_synced) << 4
+    bits = (
+        c.accepts and c.status.mode is Mode.GOLDEN,
+        c.status.golden_due,
+        c.status.line_stop != 0,
+        c.status.alarm,
+        c.status.clock_synced,
+        c.status.degraded,
+    )
+    return sum(1 << i for i, bit in enumerate(bits) if bit)
 
 
 def _state(c: Contract, error_code: int) -> State:
@@ -186,15 +213,26 @@ def _state(c: Contract, error_code: int) -> State:
     resting = State.Error if error_code else resting_state(c.status)
     if resting is not State.Ready:
         return resting
-    return State.SingleExecution if c.status.busy else State.Ready if c.ready else State.Initialized
+    return State.SingleExecution if c.status.busy else State.Ready if c.accepts else State.Initialized
 
 
 def _error(c: Contract) -> tuple[int, str]:
-    """The station's error, or else what is wrong with this link."""
+    """The station's error, or else what is wrong with this link; a text without a code says why it is not ready."""
     if c.status.error_code:
         return c.status.error_code, c.status.error_text
-    if c.overrun:
+    if c.recipe_refused:
+        return ERROR_CODE[Reason.RECIPE], "the ordered recipe was refused; order one that this station has"
+    if c.results.overrun:
         return ERROR_CODE[Reason.BUFFER_OVERRUN], "results were not acknowledged in time; acknowledge them or Reset"
-    if c.echoed and not c.alive:
+    if c.greeted and not c.linked:
         return ERROR_CODE[Reason.PLC_LINK], "Control.Heartbeat does not change any more"
-    return 0, c.status.error_text
+    return 0, c.status.error_text or _advice(c)
+
+
+def _advice(c: Contract) -> str:
+    """What the PLC should do next or otherwise, in words."""
+    if c.plc.boot_id_echo not in (0, c.boot_id):
+        return f"Control.BootIdEcho is {c.plc.boot_id_echo}, expected {c.boot_id}: echo Status.BootId"
+    if c.bad_feedback is not None:
+        return f"Control.PartFeedback was {c.bad_feedback}, expected 1 (good) or 2 (bad): ignored"
+    return ""

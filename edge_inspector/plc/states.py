@@ -1,10 +1,28 @@
-"""OPC 40100-1's states, as far as a station of ours can be in them."""
+"""OPC 40100-1's states, as far as a station of ours can be in them, and the status that it starts with."""
 
 from __future__ import annotations
 
 import enum
 
+from edge_inspector.datatypes import Mode
 from edge_inspector.interfaces import StationStatus
+
+STARTING = StationStatus(
+    ready=False,
+    busy=False,
+    acquiring=False,
+    halted=False,
+    mode=Mode.PRODUCTION,
+    recipe="",
+    recipe_no=0,
+    recipe_ready=False,
+    warning=False,
+    error_code=0,
+    error_text="starting",
+    clock_synced=False,
+    queue_depth=0,
+)
+"""Until the station says otherwise."""
 
 
 class State(enum.IntEnum):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from contract_parts import BOOT, PLC_BOOT, READY, SECOND, TOP, a_result, linked
 
-from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason, Trigger
+from edge_inspector.datatypes import Reason
 from edge_inspector.interfaces import (
     Alive,
     LinkState,
@@ -15,27 +16,10 @@ from edge_inspector.interfaces import (
     TriggerAccepted,
     TriggerRequest,
 )
-from edge_inspector.plc.handshake import BUFFER, STARTING, Contract
+from edge_inspector.plc.handshake import Contract
 from edge_inspector.plc.image import image
-
-BOOT, PLC_BOOT = 77, 5
-READY = replace(STARTING, ready=True, recipe="r", recipe_no=1, recipe_ready=True, error_text="")
-SECOND = 1_000_000_000
-TOP = 2**32 - 1
-
-
-def linked(last_seq: int = 0, acknowledge: bool = True) -> Contract:
-    contract = Contract(BOOT, acknowledge=acknowledge).told(READY, 0)
-    contract, _ = contract.written({"Control.PlcBootId": PLC_BOOT, "Control.TriggerSeq": last_seq}, 0)
-    return contract.written({"Control.BootIdEcho": BOOT, "Control.Heartbeat": 1}, 0)[0]
-
-
-def a_result(seq: int, plc_boot: int = PLC_BOOT) -> InspectionResult:
-    trigger = Trigger(
-        seq, f"s.b.{seq}", seq, f"part-{seq}", 1, Mode.PRODUCTION, "r", 1, BOOT, plc_boot, 0, SECOND,
-        "2026-11-22T00:00:00.000Z", True,
-    )  # fmt: skip
-    return InspectionResult(trigger, Evaluation.OK, Reason.NONE, "", (), ("a",), 1, (0.5,), "ab" * 32, 2_000_000, {})
+from edge_inspector.plc.results import BUFFER, Results
+from edge_inspector.plc.sequence import ahead
 
 
 def test_a_trigger_that_is_read_after_the_heartbeat_has_run_out_is_refused() -> None:
@@ -68,7 +52,7 @@ def test_triggers_and_acknowledgements_go_on_over_every_border(last: int) -> Non
         contract, requests = contract.written({"Control.ResultAckSeq": seq}, step)
         assert requests == (ResultAcknowledged(seq, (f"s.b.{seq}",)),)
         assert contract.shown is None
-        assert contract.told(TriggerAccepted(seq), step).trigger_ack_seq == seq
+        assert contract.told(TriggerAccepted(seq), step).answers.trigger_ack_seq == seq
     assert contract.counters.missed == 0
 
 
@@ -116,11 +100,11 @@ def test_an_overrun_ends_when_everything_is_acknowledged_and_the_next_trigger_is
     contract = linked(BUFFER + 2)
     for seq in range(1, BUFFER + 3):
         contract = contract.told(a_result(seq), 1)
-    assert contract.overrun
+    assert contract.results.overrun
     contract, _ = contract.written({"Control.ResultAckSeq": BUFFER}, 2)
-    assert contract.overrun, "one is still unread"
+    assert contract.results.overrun, "one is still unread"
     contract, _ = contract.written({"Control.ResultAckSeq": BUFFER + 2}, 3)
-    assert not contract.overrun
+    assert not contract.results.overrun
     _, requests = contract.written({"Control.TriggerSeq": BUFFER + 3}, 4)
     assert requests == (TriggerRequest(BUFFER + 3, "", 4, PLC_BOOT),)
 
@@ -139,14 +123,34 @@ def test_a_block_that_brings_a_new_plc_boot_id_is_a_greeting_and_no_trigger() ->
     [
         pytest.param(Contract(BOOT), 1, 0, id="starting"),
         pytest.param(Contract(BOOT).told(READY, 0), 5, 0, id="no PLC yet: fit, but no trigger would be accepted"),
-        pytest.param(Contract(BOOT, echoed=True, alive=True).told(READY, 0), 6, 0, id="ready"),
-        pytest.param(Contract(BOOT, echoed=True, alive=True).told(replace(READY, busy=True), 0), 7, 0, id="in work"),
+        pytest.param(linked(), 6, 0, id="ready"),
+        pytest.param(linked().told(replace(READY, busy=True), 0), 7, 0, id="in work"),
         pytest.param(Contract(BOOT).told(replace(READY, halted=True), 0), 2, 0, id="halted"),
         pytest.param(Contract(BOOT).told(replace(READY, error_code=101), 0), 3, 101, id="a camera is away"),
-        pytest.param(Contract(BOOT, echoed=True).told(READY, 0), 3, 401, id="the PLC's heartbeat is stale"),
-        pytest.param(Contract(BOOT, echoed=True, alive=True, overrun=True).told(READY, 0), 3, 402, id="overrun"),
+        pytest.param(linked().ticked(3 * SECOND)[0], 3, 401, id="the PLC's heartbeat is stale"),
+        pytest.param(
+            replace(linked(), results=Results(unread=(a_result(1),), overrun=True)), 3, 402, id="a buffer overrun"
+        ),
     ],
 )
 def test_the_state_number_says_what_the_station_can_do(contract: Contract, state: int, code: int) -> None:
     tags = image(contract)
     assert (tags["Status.State"], tags["Status.ErrorCode"], tags["Status.Error"]) == (state, code, code != 0)
+
+
+@pytest.mark.parametrize(
+    ("seq", "than", "modulus", "steps"),
+    [
+        (7, 7, 2**32, 0),
+        (8, 7, 2**32, 1),
+        (6, 7, 2**32, -1),
+        (0, TOP, 2**32, 1),
+        (TOP, 0, 2**32, -1),
+        (2**31 - 1, 0, 2**32, 2**31 - 1),
+        pytest.param(2**31, 0, 2**32, -(2**31), id="half way round counts as behind"),
+        (0, 3, 4, 1),
+        (1, 3, 4, -2),
+    ],
+)
+def test_which_of_two_numbers_came_later(seq: int, than: int, modulus: int, steps: int) -> None:
+    assert ahead(seq, than, modulus) == steps
