@@ -131,7 +131,7 @@ def measured(backend: str, pixel_format: str, pictures: Sequence[np.ndarray], ar
         link = TimingLink(parts.clock)
         gate = PictureGate(identical=True, min_brightness=0, max_saturated=1)  # works, and refuses none
         cameras = {CAMERA: CameraPlan(lambda: source, gate)}
-        parts = replace(parts, cameras=cameras, links=[link], engines=Trusted())
+        parts = replace(parts, cameras=cameras, links=[link], master=link.name, engines=Trusted())
         uvloop = importlib.util.find_spec("uvloop") is not None  # as `edge-inspector run`
         turns = Turns(parts, control, link, Bare(call, batches), loops, frames)
         anyio.run(turns.run, arguments.rounds, arguments.block, backend_options={"use_uvloop": uvloop})

@@ -13,6 +13,7 @@ from edge_inspector import __version__, config, plugins
 from edge_inspector.calibration.file import load_calibration
 from edge_inspector.config import Draft, Problem, StationConfig, StationFileError, dotted
 from edge_inspector.config.engines import engine_problems
+from edge_inspector.config.plc import master_of, plc_problems
 from edge_inspector.config.tiling import tiling_of, tiling_problems
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi, TriggerMode
@@ -51,7 +52,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     }
     recipes, bundles, problems = _recipes(path, draft, cameras)
     told = {problem.key for problem in draft.problems}
-    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *_nobody_acknowledges(path, draft)]
+    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *plc_problems(path, draft)]
     problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
     settings = draft.station
     if settings is not None and not problems:
@@ -62,15 +63,18 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     clock = SystemClock()
     identity = Identity(station.name, secrets.randbelow(2**32 - 1) + 1, __version__)
     flight = FlightRecord(station.runtime / "flight.bin")
-    links = [plugins.load("plc", link.type)(name, link, identity, clock) for name, link in settings.plc.items()]
+    links = [
+        plugins.load("plc", link.type)(name, link, identity, clock, station.state_dir / "plc" / name)
+        for name, link in settings.plc.items()
+    ]
     publishers = [plugins.load("publisher", p.type)(name, p, identity) for name, p in settings.publishers.items()]
     backend = plugins.load("backend", settings.backend.type)(settings.backend)
     store = EngineStore(station.state_dir / "engines")
     parts = Parts(
         identity=identity,
         clock=clock,
-        limits=Limits(station.max_open, station.grab_timeout_s, station.stop_timeout_s),
-        local_master=station.master == "local",
+        limits=Limits(station.max_open, station.line_stop_after, station.grab_timeout_s, station.stop_timeout_s),
+        master=master_of(station.master, settings.plc),
         active_recipe=station.recipe,
         recipes=recipes,
         cameras=cameras,
@@ -78,6 +82,8 @@ def assemble(path: Path) -> tuple[Parts, Control]:
         engines=Engines(backend, store, bundles, frozenset(station.accept_unverified)),
         build_command=lambda recipe: _build_command(path, bundles[recipe]),
         links=links,
+        output_cameras=sorted({camera for link in settings.plc.values() for camera in link.output_cameras}),
+        state_dir=station.state_dir,
         publishers=publishers,
         flight=flight,
         ledger=Ledger(station.state_dir / "ledger.sqlite", list(settings.publishers), on_booked=flight.free),
@@ -159,15 +165,6 @@ def _files(settings: Settings) -> Iterator[tuple[tuple[str, ...], Path]]:
             yield from (((name, *key), file) for key, file in _files(value))
         elif isinstance(value, Path) and name.endswith("_file"):
             yield (name,), value
-
-
-def _nobody_acknowledges(path: Path, draft: Draft) -> Iterator[Problem]:
-    """A part that the station numbers itself has no start of a PLC to which its result could be acknowledged."""
-    own = [name for name, recipe in draft.recipes.items() if recipe.trigger not in ("plc", "announced")]
-    for name, link in draft.plc.items():
-        if own and link.acknowledge:
-            expected = f"expected false: recipe {own[0]!r} is not triggered by the PLC, which so cannot acknowledge"
-            yield Problem(path, config.dotted(["plc", name, "acknowledge"]), "true", expected)
 
 
 def _long_paths(path: Path, draft: Draft) -> Iterator[Problem]:

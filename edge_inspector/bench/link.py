@@ -44,7 +44,10 @@ class Part:
 class TimingLink:
     """Triggers parts as the station allows; its own work for a part is a few records."""
 
+    name = "plc"
     acknowledges = False
+    dials = False
+    asks = True
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -112,7 +112,7 @@ def run_bench(options: BenchOptions, pictures: Sequence[Gray]) -> BenchReport:
         link = TimingLink(parts.clock)
         gate = PictureGate(identical=len(pictures) > 1, min_brightness=0, max_saturated=1)  # works, and refuses none
         cameras = {CAMERA: CameraPlan(lambda: source, gate)}
-        parts = replace(parts, cameras=cameras, links=[link], engines=Trusted())
+        parts = replace(parts, cameras=cameras, links=[link], master=link.name, engines=Trusted())
         before = machine()
         uvloop = importlib.util.find_spec("uvloop") is not None  # as `edge-inspector run`
         rounds = anyio.run(

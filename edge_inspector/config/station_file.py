@@ -45,8 +45,10 @@ class StationSettings(Settings):
 
     name: Name = Field(description="Part of every result_id, MQTT topic and Ident.StationId.")
     recipe: Name = Field(description="The recipe that is active after a start.")
-    master: Literal["plc", "local"] = Field(
-        "plc", description="Who triggers, selects recipes and commands; the other is refused."
+    master: Name = Field(
+        "plc",
+        description="Who triggers, selects recipes and commands; others are refused: 'plc' is the only link that can,"
+        " 'local' none of them; with several links, the name of one.",
     )
     state_dir: LocalPath = Field(
         default_factory=_state_dir,
@@ -56,6 +58,9 @@ class StationSettings(Settings):
         None,
         description="Flight record and control socket, best on a tmpfs; default: systemd's RuntimeDirectory, else run/"
         " inside state_dir.",
+    )
+    line_stop_after: int = Field(
+        0, ge=0, le=1000, description="So many parts in a row that are not OK ask the PLC to stop the line; 0 = never."
     )
     max_open: int = Field(8, ge=1, le=64, description="Parts in work at the same time; one more is refused.")
     accept_unverified: tuple[Name, ...] = Field(

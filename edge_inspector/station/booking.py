@@ -9,14 +9,17 @@ import structlog
 
 from edge_inspector.datatypes import Event, InspectionResult, Reason, Refusal, Trigger
 from edge_inspector.errors import StorageError
+from edge_inspector.interfaces import PartFeedback
 from edge_inspector.plc.tags import MAX_TEXT
 from edge_inspector.station.parts import Parts
 from edge_inspector.store.records import (
     BookAcknowledged,
     BookEvent,
+    BookFeedback,
     BookLate,
     BookRefusal,
     BookResult,
+    BookTold,
     BookTrigger,
     BookUnannounced,
 )
@@ -30,6 +33,8 @@ class Booking:
     def __init__(self, parts: Parts, emit: Callable[[str, object], None]) -> None:
         self._parts = parts
         self._emit = emit
+        self.alarmed = False
+        """Whether an alarm was booked that nobody has reset yet."""
 
     def accepted(self, trigger: Trigger) -> int:
         """The flight record's slot of a part. StorageError when there is no room: then nothing is booked."""
@@ -50,11 +55,34 @@ class Booking:
         parts.ledger.submit(BookRefusal(slot, refusal))
         self._emit("refused", refusal)
 
-    def settled(self, slot: int, result: InspectionResult, told: bool) -> None:
+    def settled(self, slot: int, result: InspectionResult, told: bool | None) -> None:
         """A verdict that the flight record holds already, with its messages."""
         messages = tuple(m for publisher in self._parts.publishers for m in publisher.render(result))
         self._parts.ledger.submit(BookResult(slot, result, told=told, messages=messages))
         self._emit("result", result)
+
+    def told(self, result: InspectionResult, at_ns: int) -> None:
+        """A result that was settled before has reached its PLC."""
+        self._parts.ledger.submit(BookTold(result.result_id))
+        self.told_at(result, at_ns)
+
+    def not_told(self, result: InspectionResult) -> None:
+        """A result that was settled before reaches no PLC any more."""
+        self._parts.ledger.submit(BookTold(result.result_id, told=False))
+
+    def told_at(self, result: InspectionResult, at_ns: int) -> None:
+        """The end of the PLC write is what the deadline is for."""
+        late_ms = (at_ns - result.trigger.deadline_ns) / 1e6
+        if late_ms > 0:
+            word = result.evaluation.name
+            self.event("warning", "told_late", f"{result.result_id}: {word} told {late_ms:.1f} ms after its deadline")
+
+    def feedback(self, feedback: PartFeedback) -> None:
+        """Somebody has looked at a part again."""
+        log.info("part_feedback", trigger_seq=feedback.trigger_seq, good=feedback.good)
+        self._parts.ledger.submit(
+            BookFeedback(feedback.trigger_seq, feedback.plc_boot_id, feedback.good, self._parts.clock.utc())
+        )
 
     def acknowledged(self, result_ids: Sequence[str]) -> None:
         self._parts.ledger.submit(BookAcknowledged(tuple(result_ids), self._parts.clock.utc()))
@@ -71,6 +99,7 @@ class Booking:
 
     def event(self, severity: Literal["info", "warning", "alarm"], code: str, text: str) -> None:
         """Something that is not a part; it is published, too."""
+        self.alarmed |= severity == "alarm"
         record = Event(severity, code, text, self._parts.clock.utc())
         messages = tuple(m for publisher in self._parts.publishers for m in publisher.render(record))
         self._parts.ledger.submit(BookEvent(record, messages))

@@ -94,6 +94,11 @@ class CameraThread:
         before, camera = self._counted
         return before if camera is None else before + camera.statistics
 
+    @property
+    def camera(self) -> Camera | None:
+        """The open camera, for what other threads may do with it."""
+        return self._counted[1]
+
     def shoot(self, shot: Shot) -> None:
         """Expose once for this part."""
         self._orders.put(shot)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import structlog
 
 from edge_inspector.datatypes import CameraStatistics
-from edge_inspector.interfaces import Clock
+from edge_inspector.interfaces import Camera, Clock
 from edge_inspector.station.camera_thread import CameraThread
 from edge_inspector.station.events import CameraDown, LineEvent, Setting, Shot
 
@@ -39,7 +39,7 @@ class _Watched:
 
 
 class Cameras:
-    """Owns the camera threads. All methods but `counters` run on the event loop."""
+    """Owns the camera threads. All methods but `counters` and `opened` run on the event loop."""
 
     def __init__(
         self,
@@ -78,6 +78,10 @@ class Cameras:
     def reopen(self, camera: str, text: str) -> None:
         """Treat a camera as lost."""
         self._all[camera].thread.reopen(text)
+
+    def opened(self, camera: str) -> Camera | None:
+        """The camera itself while it is open, for threads that set its outputs."""
+        return self._all[camera].thread.camera
 
     def came_up(self, camera: str) -> None:
         self._all[camera].hung_ns = None

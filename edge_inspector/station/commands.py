@@ -5,18 +5,18 @@ from __future__ import annotations
 import structlog
 
 from edge_inspector.datatypes import Mode, Reason
-from edge_inspector.interfaces import CommandRequest, RecipeAnswer, RecipeRequest
+from edge_inspector.interfaces import RecipeAnswer, RecipeRequest
 from edge_inspector.station.condition import Condition
 
 log = structlog.get_logger()
 DONE, NOT_SUPPORTED, REFUSED = 0, 1, 2
 RESET, HALT, SELECT_AUTOMATIC, ABORT, CLEAR_COUNTERS, SIMULATION_ON, SIMULATION_OFF = range(1, 8)
+GOLDEN_RUN, ACK_LINE_STOP = 8, 9
+_MODES = {SIMULATION_ON: Mode.SIMULATION, SIMULATION_OFF: Mode.PRODUCTION, GOLDEN_RUN: Mode.GOLDEN}
 
 
 def select_recipe(condition: Condition, request: RecipeRequest) -> RecipeAnswer:
     """A refused recipe keeps the station not READY until a valid one succeeds: the line has changed product."""
-    if condition.parts.local_master:
-        return RecipeAnswer(request.seq, accepted=False, reason=Reason.WRONG_MASTER)
     for recipe in condition.parts.recipes.values():
         if (recipe.settings.number == request.number) if request.number else (recipe.name == request.name):
             condition.recipe, condition.recipe_error = recipe, ""
@@ -28,15 +28,20 @@ def select_recipe(condition: Condition, request: RecipeRequest) -> RecipeAnswer:
     return RecipeAnswer(request.seq, accepted=False, reason=Reason.RECIPE)
 
 
-def carry_out(condition: Condition, request: CommandRequest) -> int:
-    """Status.CommandResult. The line settles open parts on ABORT; the contract does RESET and CLEAR_COUNTERS."""
-    if condition.parts.local_master:
-        return REFUSED
-    log.info("plc_command", command=request.command)
-    if request.command in (HALT, SELECT_AUTOMATIC):
-        condition.halted = request.command == HALT
-    elif request.command in (SIMULATION_ON, SIMULATION_OFF):
-        condition.mode = Mode.SIMULATION if request.command == SIMULATION_ON else Mode.PRODUCTION
-    elif request.command not in (RESET, ABORT, CLEAR_COUNTERS):
+def carry_out(condition: Condition, command: int) -> int:
+    """Status.CommandResult. The line settles open parts on ABORT and forgets its alarms on RESET.
+
+    RESET and CLEAR_COUNTERS are the contract's, too. A part keeps the mode in which it was accepted.
+    """
+    log.info("plc_command", command=command)
+    if command == HALT:
+        condition.halted = True
+    elif command == SELECT_AUTOMATIC:
+        condition.halted, condition.mode = False, Mode.PRODUCTION
+    elif command in _MODES:
+        condition.mode = _MODES[command]
+    elif command == ACK_LINE_STOP:
+        condition.line_stop.acknowledge()
+    elif command not in (RESET, ABORT, CLEAR_COUNTERS):
         return NOT_SUPPORTED
     return DONE

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from edge_inspector.datatypes import ERROR_CODE, Mode, Reason
 from edge_inspector.interfaces import StationStatus
 from edge_inspector.station.announcements import Announcements
+from edge_inspector.station.line_stop import LineStop
+from edge_inspector.station.links import Links
 from edge_inspector.station.models import Models
 from edge_inspector.station.parts import LoadedRecipe, Parts
 
@@ -23,6 +25,8 @@ class Condition:
     recipe: LoadedRecipe
     announcements: Announcements
     models: Models
+    line_stop: LineStop
+    links: Links
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
     stopping: bool = False
@@ -58,7 +62,9 @@ class Condition:
             return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
         return None
 
-    def status(self, open_parts: int, occupied: bool, acquiring: bool, silent: list[str]) -> StationStatus:
+    def status(
+        self, open_parts: int, occupied: bool, acquiring: bool, silent: list[str], alarmed: bool
+    ) -> StationStatus:
         """As PLC and broker should see it; `silent` are the cameras that have not answered a trigger in time."""
         blocked = self.blocked()
         code, text = self._error(blocked, silent)
@@ -73,12 +79,15 @@ class Condition:
             recipe_ready=self.models.why_not(self.recipe.name) is None
             and not self.recipe_error
             and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
-            warning=bool(self.publishers_down or self.models.warning(self.recipe.name))
+            warning=bool(self.publishers_down or self.links.away or self.models.warning(self.recipe.name))
             or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,
             clock_synced=self.parts.clock.synced(),
             queue_depth=open_parts,
+            line_stop=self.line_stop.reason,
+            alarm=alarmed,
+            runs_by_itself=self.recipe.settings.trigger in ("line", "timer"),
         )
 
     def _error(self, blocked: tuple[Reason, str] | None, silent: list[str]) -> tuple[int, str]:

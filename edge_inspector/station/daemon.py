@@ -17,13 +17,15 @@ from edge_inspector import pipeline
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Reason
 from edge_inspector.health.progress import ProgressBook
-from edge_inspector.interfaces import PlcLink
+from edge_inspector.health.vitals import read_vitals
 from edge_inspector.station.camera_thread import CameraThread
 from edge_inspector.station.cameras import Cameras, StationHung
 from edge_inspector.station.engine_builds import EngineBuilds
-from edge_inspector.station.events import Died, FromPlc, Pulse, Setting, Stop, TimerTick
+from edge_inspector.station.events import Died, OutputTrouble, Pulse, Setting, Stop, TimerTick, VitalsRead
 from edge_inspector.station.gpu_thread import GpuThread
 from edge_inspector.station.line import Line
+from edge_inspector.station.links import keep_open
+from edge_inspector.station.output_lines import OutputLines
 from edge_inspector.station.parts import Parts
 from edge_inspector.station.publisher_thread import PublisherThread
 from edge_inspector.station.recovery import first_free_seq, recover
@@ -36,6 +38,7 @@ HUNG_S = 30.0
 """After this long without progress the process ends, so that systemd starts a new one."""
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets a busy thread hold up the line loop by 10 ms."""
+VITALS_S = 5.0
 _JOIN_S = 2.0
 
 
@@ -47,7 +50,8 @@ async def run(parts: Parts, control: Control) -> None:
         files.enter_context(parts.ledger)
         async with AsyncExitStack() as links:
             for link in parts.links:
-                await links.enter_async_context(link)
+                if not link.dials:
+                    await links.enter_async_context(link)
             await _serve(parts, control)
     log.info("stopped")
 
@@ -56,14 +60,7 @@ async def _serve(parts: Parts, control: Control) -> None:
     recover(parts)
     progress = ProgressBook(parts.clock)
     line = Line(parts, first_free_seq(parts), control.emit)
-    for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
-        if path is not None:
-            line.booking.event(
-                "alarm", "set_aside", f"the {name} was damaged and is kept as {path}; a new one was begun"
-            )
-    for destination, count in parts.ledger.stranded().items():
-        text = f"{count} messages wait for {destination!r}, which this station does not have any more"
-        line.booking.event("warning", "stranded_messages", text)
+    _tell_past(line)
     gpu = GpuThread(
         parts.backend,
         parts.engines,
@@ -73,8 +70,7 @@ async def _serve(parts: Parts, control: Control) -> None:
         parts.limits.max_open * len(parts.cameras),
         line.post,
     )
-    again = parts.backend.proof == "each_start"
-    builds = EngineBuilds(parts.build_command, again, parts.engines.report, line.post)
+    builds = EngineBuilds(parts.build_command, parts.backend.proof == "each_start", parts.engines.report, line.post)
     line.models.order_load, line.models.order_build = gpu.order_load, builds.put
     threads = []
 
@@ -96,32 +92,43 @@ async def _serve(parts: Parts, control: Control) -> None:
     def start_camera(camera: CameraThread) -> None:
         threads.append(_start(f"camera-{camera.name}", camera.run, line))
 
-    active = line.condition.recipe
-    settings = {name: Setting(active.name, active.features(name)) for name in parts.cameras}
+    settings = {name: line.condition.recipe.setting(name) for name in parts.cameras}
     line.cameras = Cameras(settings, camera_thread, start_camera, parts.clock, line.post)
+    line.outputs = OutputLines(
+        parts.output_cameras,
+        line.cameras.opened,
+        parts.clock,
+        lambda camera, text: line.post(OutputTrouble(camera, text)),
+    )
     publishers = [
         PublisherThread(publisher, parts.ledger, line.post, partial(_metrics, line)) for publisher in parts.publishers
     ]
-    control.status = lambda: line.status
-    control.counters = partial(_metrics, line)
-    control.stop = lambda: line.post(Stop())
+    _bind(control, line)
     booking = _start("ledger", parts.ledger.run, line)
     threads.append(_start("gpu", gpu.run, line))
     threads.append(_start("engine-builds", builds.run, line))
     line.cameras.start()
+    outputs = [_start(f"outputs-{name}", run, line) for name, run in line.outputs.threads.items()]
     publishing = [_start(f"publish-{p.publisher.destination}", p.run, line) for p in publishers]
     try:
         async with anyio.create_task_group() as tasks:
             for link in parts.links:
-                tasks.start_soon(_receive, link, line, name="plc-receive")
+                tasks.start_soon(keep_open, link, line.events.put_nowait, name=f"plc-{link.name}")
+            tasks.start_soon(_vitals, line, name="vitals")
             tasks.start_soon(_timer, line, name="timer")
             tasks.start_soon(_pulse, line, progress, publishers, name="pulse")
             tasks.start_soon(_signals, line, name="signals")
             tasks.start_soon(control.serve, name="control")
             tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, name="stop-timeout")
             await line.run()
+            with anyio.move_on_after(_JOIN_S):  # what was decided is on its way to the PLC
+                while line.links.telling:
+                    await line.handle(await line.events.get())
+            line.links.give_up()
             tasks.cancel_scope.cancel()
     finally:
+        line.outputs.stop()
+        _join(outputs)
         line.cameras.stop()
         gpu.stop()
         builds.stop()
@@ -132,6 +139,26 @@ async def _serve(parts: Parts, control: Control) -> None:
         _join(publishing)
         parts.ledger.close()
         _join([booking])
+
+
+def _bind(control: Control, line: Line) -> None:
+    """What the control socket answers with."""
+    control.status = lambda: line.status
+    control.counters = partial(_metrics, line)
+    control.stop = lambda: line.post(Stop())
+
+
+def _tell_past(line: Line) -> None:
+    """What the station found of its last run, and a person should know."""
+    parts = line.parts
+    for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
+        if path is not None:
+            line.booking.event(
+                "alarm", "set_aside", f"the {name} was damaged and is kept as {path}; a new one was begun"
+            )
+    for destination, count in parts.ledger.stranded().items():
+        text = f"{count} messages wait for {destination!r}, which this station does not have any more"
+        line.booking.event("warning", "stranded_messages", text)
 
 
 def _start(name: str, work: Callable[[], None], line: Line) -> threading.Thread:
@@ -164,9 +191,11 @@ async def _until(done: Callable[[], bool]) -> None:
             await anyio.sleep(0.01)
 
 
-async def _receive(link: PlcLink, line: Line) -> None:
+async def _vitals(line: Line) -> None:
     while True:
-        line.events.put_nowait(FromPlc(link, await link.receive()))
+        vitals = await anyio.to_thread.run_sync(read_vitals, line.parts.state_dir, abandon_on_cancel=True)
+        line.events.put_nowait(VitalsRead(vitals))
+        await anyio.sleep(VITALS_S)
 
 
 async def _timer(line: Line) -> None:
@@ -187,6 +216,7 @@ async def _pulse(line: Line, progress: ProgressBook, publishers: list[PublisherT
         if not line.pulse_waiting:  # the line loop has come to the last one
             progress.sign("line")
         line.cameras.check()
+        line.outputs.check()
         hung = progress.stale(HUNG_S)
         if hung:
             raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(hung)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from edge_inspector.datatypes import Batch, FeatureValue, Findings, PreparePlan, RawView, Reason, TriggerMode
-from edge_inspector.interfaces import PlcLink, PlcRequest
+from edge_inspector.interfaces import PlcLink, PlcRequest, Vitals
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,28 @@ class FromPlc:
 
 
 @dataclass(frozen=True)
+class LinkHealth:
+    """A link that dials has reached its PLC, or not: `text`."""
+
+    link: PlcLink
+    connected: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class OutputTrouble:
+    """The output lines of a camera do not obey, and why; empty = they do again."""
+
+    camera: str
+    text: str
+
+
+@dataclass(frozen=True)
+class VitalsRead:
+    vitals: Vitals
+
+
+@dataclass(frozen=True)
 class TimerTick:
     """The period of a timer recipe is over."""
 
@@ -210,6 +232,8 @@ class Died:
     error: BaseException
 
 
+LinkEvent: TypeAlias = LinkHealth | OutputTrouble | VitalsRead
+
 ModelEvent: TypeAlias = ModelLoaded | ModelRefused | EngineNeeded | EngineProgress | EngineBuilt
 
 LineEvent: TypeAlias = (
@@ -227,6 +251,9 @@ LineEvent: TypeAlias = (
     | EngineProgress
     | EngineBuilt
     | FromPlc
+    | LinkHealth
+    | OutputTrouble
+    | VitalsRead
     | TimerTick
     | Deadline
     | PublisherHealth

@@ -23,13 +23,17 @@ from edge_inspector.inspection import Inspection, Job
 from edge_inspector.interfaces import (
     Alive,
     CommandAnswer,
+    CommandRequest,
     ExposureDone,
     LinkState,
+    OutputOrder,
+    PartFeedback,
     PlcLink,
-    PlcMessage,
+    RecipeAnswer,
     RecipeRequest,
     RefusedByLink,
     ResultAcknowledged,
+    ResultWritten,
     StationStatus,
     TriggerAccepted,
     TriggerRefused,
@@ -56,6 +60,7 @@ from edge_inspector.station.events import (
     FromPlc,
     Inferred,
     LineEvent,
+    LinkEvent,
     ModelEvent,
     ModelLoaded,
     ModelRefused,
@@ -63,7 +68,6 @@ from edge_inspector.station.events import (
     Picture,
     PublisherHealth,
     Pulse,
-    Setting,
     SettingDone,
     Shot,
     Stop,
@@ -71,7 +75,10 @@ from edge_inspector.station.events import (
     ViewFailed,
     WindowClosed,
 )
+from edge_inspector.station.line_stop import LineStop
+from edge_inspector.station.links import Links
 from edge_inspector.station.models import Models
+from edge_inspector.station.output_lines import OutputLines
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.stalls import StallWatch
 
@@ -107,11 +114,21 @@ class Line:
         self.booking = Booking(parts, emit)
         self.models = Models(parts.recipes, self.booking.event)
         active = parts.recipes[parts.active_recipe]
-        self.condition = Condition(parts, active, self.announcements, self.models, down=down)
+        self.links = Links(parts.links, parts.master, parts.clock, self.booking)
+        self.condition = Condition(
+            parts,
+            active,
+            self.announcements,
+            self.models,
+            LineStop(parts.limits.line_stop_after),
+            self.links,
+            down=down,
+        )
         self.stalls = StallWatch(parts.clock)
         self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
         self.open: dict[int, Open] = {}
         self.cameras: Cameras
+        self.outputs: OutputLines
         self.status: StationStatus | None = None
         self._loop = asyncio.get_running_loop()
         self._emit = emit
@@ -178,7 +195,7 @@ class Line:
             self._out_of_step_told.discard(camera)
             log.info("camera_in_step", camera=camera)
         if event.alive:
-            await self._tell_all(Alive())
+            await self.links.tell(Alive())
 
     # --- a part comes in ----------------------------------------------------------------------------------------------
 
@@ -195,22 +212,50 @@ class Line:
         elif isinstance(request, ResultAcknowledged):
             self.booking.acknowledged(request.result_ids)
         elif isinstance(request, LinkState):
-            log.info("plc_link", alive=request.alive, plc_boot_id=request.plc_boot_id)
+            log.info("plc_link", link=link.name, alive=request.alive, plc_boot_id=request.plc_boot_id)
+            self.links.restarted(link, request.plc_boot_id)
             for opened in self.open.values():
                 if opened.link is link and opened.inspection.trigger.plc_boot_id != request.plc_boot_id:
                     opened.asker_gone = True
+        else:
+            await self._ordered(link, request)
+
+    async def _ordered(
+        self, link: PlcLink, request: RecipeRequest | CommandRequest | PartFeedback | ResultWritten | OutputOrder
+    ) -> None:
+        if isinstance(request, ResultWritten):
+            self.links.written(link, request)
+        elif isinstance(request, PartFeedback):
+            self.booking.feedback(request)
+        elif isinstance(request, OutputOrder):
+            self.outputs.put(request)
         elif isinstance(request, RecipeRequest):
-            before = self.condition.recipe
-            answer = commands.select_recipe(self.condition, request)
-            if answer.accepted:
-                self._set_cameras(before)
-                self.models.select(self.condition.recipe.name)
+            answer = self._select_recipe(link, request)
+            await self._tell_status()  # first: the answer must not be read beside the READY of the recipe before
             await link.tell(answer)
         else:
-            result = commands.carry_out(self.condition, request)
-            if request.command == commands.ABORT and result == commands.DONE:
-                await self.settle_all(Reason.ABORTED, "aborted by command")
-            await link.tell(CommandAnswer(request.seq, result))
+            await link.tell(CommandAnswer(request.seq, await self._carry_out(link, request.command)))
+
+    def _select_recipe(self, link: PlcLink, request: RecipeRequest) -> RecipeAnswer:
+        if not self.links.may_command(link):
+            return RecipeAnswer(request.seq, accepted=False, reason=Reason.WRONG_MASTER)
+        before = self.condition.recipe
+        answer = commands.select_recipe(self.condition, request)
+        if answer.accepted:
+            self._set_cameras(before)
+            self.models.select(self.condition.recipe.name)
+        return answer
+
+    async def _carry_out(self, link: PlcLink, command: int) -> int:
+        """Status.CommandResult."""
+        if not self.links.may_command(link):
+            return commands.REFUSED
+        result = commands.carry_out(self.condition, command)
+        if command == commands.ABORT:
+            await self.settle_all(Reason.ABORTED, "aborted by command")
+        elif command == commands.RESET:
+            self.booking.alarmed = False
+        return result
 
     async def _asked(self, link: PlcLink, request: TriggerRequest) -> None:
         reason = self._why_not(link, request)
@@ -227,7 +272,7 @@ class Line:
         await link.tell(TriggerAccepted(request.trigger_seq))
 
     def _why_not(self, link: PlcLink, request: TriggerRequest) -> Reason | None:
-        if self.parts.local_master or self.condition.recipe.settings.trigger not in ("plc", "announced"):
+        if not self.links.may_command(link) or self.condition.recipe.settings.trigger not in ("plc", "announced"):
             return Reason.WRONG_MASTER
         blocked = self.condition.blocked()
         if blocked is not None:
@@ -312,7 +357,7 @@ class Line:
         opened.inspection = opened.inspection.on_exposed(event.picture.camera)
         if opened.inspection.all_exposed and not opened.exposed_told:
             opened.exposed_told = True
-            await self._tell_all(ExposureDone(opened.inspection.trigger.trigger_seq))
+            await self.links.tell(ExposureDone(opened.inspection.trigger.trigger_seq), opened.link)
 
     async def _line_trigger(self, event: Exposed) -> int | None:
         """A camera's own trigger is always accepted; when the station cannot inspect, it settles UNDEFINED.
@@ -365,7 +410,7 @@ class Line:
         outcome = self.announcements.seen(camera, Seen(event.frame_id, event.line_edges, event.arrival_ns))
         if isinstance(outcome, Doubt):
             self.booking.unannounced(camera, event.frame_id, outcome.text)
-            await self._tell_all(Unannounced(camera))
+            await self.links.tell(Unannounced(camera))
             await self._out_of_step(camera, outcome)
         if not isinstance(outcome, Match):
             return None
@@ -458,19 +503,18 @@ class Line:
         if self._expected(seq):
             self._settled[seq] = opened.inspection
         self.parts.flight.verdict(opened.slot, result)
-        await self._tell_all(result)
-        told = bool(self.parts.links) and not opened.asker_gone
+        told = await self.links.tell_result(result, opened.link)
+        told = False if opened.asker_gone else told
         if told:
             self.parts.flight.told(opened.slot)
         told_ns = self.parts.clock.monotonic_ns()
         result = replace(result, stage_ns={**result.stage_ns, "tell": told_ns - now})
         self.booking.settled(opened.slot, result, told)
-        late_ms = (told_ns - result.trigger.deadline_ns) / 1e6
-        if late_ms > 0:
-            word = result.evaluation.name
-            self.booking.event(
-                "warning", "told_late", f"{result.result_id}: {word} told {late_ms:.1f} ms after its deadline"
-            )
+        if told is not None:
+            self.booking.told_at(result, told_ns)
+        stop = self.condition.line_stop.settled(result)
+        if stop:
+            self.booking.event("alarm", "line_stop", stop)
 
     def _late(self, seq: int, step: Callable[[Inspection, int], Inspection], now: int) -> None:
         """A view of a part that is settled: booked as late, and it reaches nobody."""
@@ -491,10 +535,6 @@ class Line:
         for seq in list(self.open):
             await self._advance(seq, lambda i, now: i.undefined(reason, text, now))
 
-    async def _tell_all(self, message: PlcMessage) -> None:
-        for link in self.parts.links:
-            await link.tell(message)
-
     # --- what the station is ------------------------------------------------------------------------------------------
 
     def _set_cameras(self, before: LoadedRecipe) -> None:
@@ -503,7 +543,7 @@ class Line:
         for camera in recipe.cameras:
             self.condition.setting.add(camera)
             self.condition.refused.pop(camera, None)
-            self.cameras.set(camera, Setting(recipe.name, recipe.features(camera)))
+            self.cameras.set(camera, recipe.setting(camera))
         self._by_line = dict.fromkeys(self._by_line)  # pictures that the recipe before took are not lost
         for camera in windows(recipe.settings).keys() - windows(before.settings).keys():
             self.announcements.reopened(camera, self.parts.clock.monotonic_ns())
@@ -526,7 +566,7 @@ class Line:
         """Only the answer to what the active recipe asks counts."""
         camera, condition, error = event.camera, self.condition, event.error
         known = condition.refused.get(camera)
-        if event.setting == Setting(condition.recipe.name, condition.recipe.features(camera)):
+        if event.setting == condition.recipe.setting(camera):
             condition.setting.discard(camera)
             condition.refused.pop(camera, None)
             if error:
@@ -546,9 +586,13 @@ class Line:
         else:
             self.models.built(event, self.condition.recipe.name)
 
-    async def _health(self, event: CameraUp | CameraDown | SettingDone | ModelsReady | PublisherHealth) -> None:
+    async def _health(
+        self, event: CameraUp | CameraDown | SettingDone | ModelsReady | PublisherHealth | LinkEvent
+    ) -> None:
         condition = self.condition
-        if isinstance(event, CameraUp):
+        if isinstance(event, LinkEvent):
+            await self.links.handle(event)
+        elif isinstance(event, CameraUp):
             await self._camera_up(event)
         elif isinstance(event, SettingDone):
             self._setting_done(event)
@@ -581,8 +625,8 @@ class Line:
     async def _tell_status(self) -> None:
         silent = [camera for camera, seq in self._exposing.items() if seq not in self.open]
         acquiring = bool(self._exposing) or self._acquiring()
-        status = self.condition.status(len(self.open), self._occupied(), acquiring, silent)
+        status = self.condition.status(len(self.open), self._occupied(), acquiring, silent, self.booking.alarmed)
         if status != self.status:
             self.status = status
-            await self._tell_all(status)
+            await self.links.tell(status)
             self._emit("status", status)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_inspector.datatypes import Criteria, FeatureValue, Identity, PreparePlan, ThresholdState
 from edge_inspector.interfaces import Backend, Camera, Clock, ModelFile, PlcLink, Publisher
 from edge_inspector.pipeline import Reading
 from edge_inspector.settings import PictureGate, Recipe
 from edge_inspector.station.engines import Engines
+from edge_inspector.station.events import Setting
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
 
@@ -35,6 +37,10 @@ class LoadedRecipe:
         """The GenICam features that this recipe asks of one of its cameras."""
         return next((view.features for view in self.settings.views if view.camera == camera), {})
 
+    def setting(self, camera: str) -> Setting:
+        """The same as an order to the camera."""
+        return Setting(self.name, self.features(camera))
+
 
 @dataclass(frozen=True)
 class CameraPlan:
@@ -49,6 +55,7 @@ class Limits:
     """Bounds of the station's waits and queues; times in seconds."""
 
     max_open: int
+    line_stop_after: int
     grab_timeout_s: float
     stop_timeout_s: float
 
@@ -60,7 +67,8 @@ class Parts:
     identity: Identity
     clock: Clock
     limits: Limits
-    local_master: bool
+    master: str
+    """The link that triggers, selects recipes and commands; empty = none may."""
     active_recipe: str
     recipes: Mapping[str, LoadedRecipe]
     cameras: Mapping[str, CameraPlan]
@@ -69,6 +77,9 @@ class Parts:
     build_command: Callable[[str], Sequence[str]]
     """What builds the engine of a recipe, as a command line."""
     links: Sequence[PlcLink]
+    output_cameras: Sequence[str]
+    """Cameras whose output lines some link drives."""
+    state_dir: Path
     publishers: Sequence[Publisher]
     flight: FlightRecord
     ledger: Ledger

@@ -61,6 +61,16 @@ class BookAcknowledged:
 
 
 @dataclass(frozen=True)
+class BookFeedback:
+    """Somebody has looked at a part again and found it good or bad."""
+
+    trigger_seq: int
+    plc_boot_id: int
+    good: bool
+    utc: str
+
+
+@dataclass(frozen=True)
 class BookLate:
     """An inference that came `late_ns` after its part had been settled: it changes nothing."""
 
@@ -102,6 +112,7 @@ LedgerRecord: TypeAlias = (
     | BookResult
     | BookTold
     | BookAcknowledged
+    | BookFeedback
     | BookLate
     | BookUnannounced
     | BookEvent
@@ -132,6 +143,11 @@ def write(connection: sqlite3.Connection, record: LedgerRecord) -> None:
             "UPDATE results SET acknowledged_utc = ? WHERE acknowledged_utc IS NULL "
             "AND seq = (SELECT seq FROM triggers WHERE result_id = ?)",
             [(record.utc, result_id) for result_id in record.result_ids],
+        )
+    elif isinstance(record, BookFeedback):
+        connection.execute(
+            "INSERT INTO feedback (trigger_seq, plc_boot_id, good, wall_utc) VALUES (?, ?, ?, ?)",
+            (record.trigger_seq, record.plc_boot_id, int(record.good), record.utc),
         )
     elif isinstance(record, BookLate):
         connection.execute(

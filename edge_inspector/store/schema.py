@@ -49,6 +49,11 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE unannounced (
         id INTEGER PRIMARY KEY, camera TEXT NOT NULL, frame_id INTEGER, text TEXT NOT NULL, wall_utc TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE feedback (
+        id INTEGER PRIMARY KEY, trigger_seq INTEGER NOT NULL, plc_boot_id INTEGER NOT NULL, good INTEGER NOT NULL,
+        wall_utc TEXT NOT NULL);
+    """,
 )
 """Step n makes version n from n-1. A step only adds, so that software of an older version can still use the book;
 one that cannot keep this promise also sets meta.oldest_software to its own version."""

@@ -217,7 +217,10 @@ class FakeBackend:
 class FakeLink:
     """A PLC link that remembers everything that it was told."""
 
+    name = "plc"
     acknowledges = True
+    dials = False
+    asks = True
 
     def __init__(self) -> None:
         self.told: list[PlcMessage] = []
@@ -290,7 +293,8 @@ class Rig:
     bundles: dict[str, Bundle] = field(default_factory=dict)
     accepted: tuple[str, ...] = ()
     build_command: Callable[[str], Sequence[str]] = lambda recipe: ["false"]
-    local_master: bool = False
+    master: str = "plc"
+    line_stop_after: int = 0
     boot_id: int = 70
     gate: PictureGate = field(default_factory=lambda: PictureGate(identical=False, min_brightness=0, max_saturated=1))
 
@@ -325,8 +329,8 @@ class Rig:
         return Parts(
             identity=Identity("s", self.boot_id, "0"),
             clock=SystemClock(),
-            limits=Limits(self.max_open, 0.5, self.stop_timeout_s),
-            local_master=self.local_master,
+            limits=Limits(self.max_open, self.line_stop_after, 0.5, self.stop_timeout_s),
+            master=self.master,
             active_recipe=next(iter(self.recipes)),
             recipes=self.recipes,
             cameras={
@@ -337,6 +341,8 @@ class Rig:
             engines=Engines(self.backend, EngineStore(self.folder / "engines"), self.bundles, frozenset(self.accepted)),
             build_command=self.build_command,
             links=[self.link],
+            output_cameras=(),
+            state_dir=self.folder,
             publishers=[],
             flight=flight,
             ledger=Ledger(self.ledger, [], on_booked=flight.free),

@@ -535,7 +535,7 @@ async def test_a_part_id_of_strange_bytes_is_inspected_booked_and_published_like
         port = int(probe.getsockname()[1])
     rig.recipe("r")
     identity = Identity("s", 71, "0")
-    link = OpcUaServerLink("line", Config(type="opcua_server", port=port), identity, SystemClock())
+    link = OpcUaServerLink("plc", Config(type="opcua_server", port=port), identity, SystemClock(), rig.folder / "plc")
     publisher = mqtt.MqttPublisher("broker", mqtt.Config(type="mqtt", host="127.0.0.1", port=9), identity)
     parts = replace(rig.parts(), identity=identity, links=[link], publishers=[publisher])
     control = Control(socket_of(rig))

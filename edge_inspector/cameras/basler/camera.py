@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from edge_inspector.cameras.basler.buffers import SAMPLES, BlockIds, Pixels, unp
 from edge_inspector.cameras.basler.config import Config
 from edge_inspector.cameras.basler.controls import Controls
 from edge_inspector.cameras.basler.nodes import Feature, Nodes
+from edge_inspector.cameras.basler.outputs import Outputs
 from edge_inspector.cameras.basler.sdk import sdk, translated
 from edge_inspector.cameras.basler.stream import StreamCounts
 from edge_inspector.cameras.ring import FrameRing
@@ -29,6 +31,8 @@ READY_TIMEOUT_MS = 1000
 """How long a camera may need, beyond its exposure, to be ready for the next software trigger."""
 FAILED_IN_A_ROW = 5
 """After so many failed buffers the camera counts as lost: opening it anew renegotiates packet size and bandwidth."""
+OUTPUT_TIMEOUT_S = 2.0
+"""How long an output line may wait for a change of features; that makes the camera's selectors its own."""
 STATISTICS_EVERY_NS = 1_000_000_000
 """How often the stream grabber is asked for its counts."""
 
@@ -52,6 +56,8 @@ class BaslerCamera:
         self._genicam: Any = None
         self._device: Any = None
         self._controls: Any = None
+        self._outputs: Outputs | None = None
+        self._selectors = threading.Lock()
         self._ids = BlockIds()
         self._stream = StreamCounts()
         self._owed = 0
@@ -71,6 +77,7 @@ class BaslerCamera:
                 self._controls = Controls(self.name, self._config, self._pylon, self._genicam, self._device)
                 self._controls.set_up()
                 self._start()
+            self._outputs = Outputs(self.name, Nodes(self._device.GetNodeMap(), self._genicam))
             undo.pop_all()
         return self
 
@@ -92,7 +99,7 @@ class BaslerCamera:
         FeatureError: one was refused; all is as before the call. CameraError: lost. Grabbing is stopped and started
         only for features that are locked meanwhile (Width, PixelFormat, ...); pictures under way are lost then.
         """
-        with self._setting():
+        with self._selectors, self._setting():
             self._check_there()
             if self._controls.is_set_to(features):
                 return
@@ -104,6 +111,21 @@ class BaslerCamera:
                 self._controls.override(features)
             finally:
                 self._start()  # takes over the new size, too
+
+    def set_output(self, line: str, on: bool) -> None:
+        """Energise an output line such as Line2, or let it fall; on any thread, while another one grabs.
+
+        CameraError: not open, lost, or a line that cannot be driven.
+        """
+        if not self._selectors.acquire(timeout=OUTPUT_TIMEOUT_S):
+            raise CameraError(f"camera {self.name}: output line {line} waits for features that are still being set")
+        try:
+            if self._outputs is None:
+                raise CameraError(f"camera {self.name}: is not open, so its output line {line} cannot be set")
+            with self._translated(f"output line {line} cannot be set"):
+                self._outputs.put(line, on)
+        finally:
+            self._selectors.release()
 
     def trigger(self) -> None:
         """Expose once. CameraError: lost, never ready, or the picture of the trigger before has not come.
@@ -259,6 +281,12 @@ class BaslerCamera:
 
     def _close(self) -> None:
         """What is lost cannot be closed politely: pylon's complaints about that are of no use to anybody."""
+        alone = self._selectors.acquire(timeout=OUTPUT_TIMEOUT_S)
+        try:
+            self._let_lines_fall()
+        finally:
+            if alone:
+                self._selectors.release()
         device, self._device = self._device, None
         if device is not None:
             with contextlib.suppress(self._genicam.GenericException):
@@ -267,6 +295,12 @@ class BaslerCamera:
                 device.Close()
             with contextlib.suppress(self._genicam.GenericException):
                 device.DestroyDevice()
+
+    def _let_lines_fall(self) -> None:
+        outputs, self._outputs = self._outputs, None
+        if outputs is not None:
+            with contextlib.suppress(self._genicam.GenericException, CameraError):
+                outputs.fall()
 
     @contextlib.contextmanager
     def _setting(self) -> Iterator[None]:
