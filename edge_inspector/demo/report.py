@@ -12,8 +12,8 @@ import numpy as np
 from edge_inspector.datatypes import Defect, Detections, Evaluation
 from edge_inspector.demo.boards import CLASSES
 from edge_inspector.demo.filming import Filmed
-from edge_inspector.demo.plc_log import PlcBook, read_plc_log
 from edge_inspector.engine.evaluate import Share, matches, share
+from edge_inspector.plc_sim.log import PlcBook, read_plc_log
 from edge_inspector.store.books import VerdictRow, read_books, verdicts
 
 
@@ -101,7 +101,7 @@ def make_report(
             "acknowledged": len(plc.acknowledged),
             "without_result": len(plc.without_result),
             "wrong_part_id": sum(r.wrong_part_id for r in plc.results),
-            "passed": sum(r.passed for r in plc.results),
+            "passed": len(plc.passed),
         },
         mqtt={
             "published": books.results - books.unpublished,
@@ -114,7 +114,9 @@ def make_report(
         restarts=restarts,
         latency_ms={
             "trigger_to_plc": asdict(_percentiles(cycles)),
-            "plc_round_trip": asdict(_percentiles([r.round_trip_ms for r in plc.results])),
+            "plc_round_trip": asdict(
+                _percentiles([r.round_trip_ms for r in plc.results if r.round_trip_ms is not None])
+            ),
             "stages": {name: asdict(_percentiles(times)) for name, times in _stages(rows).items()},
         },
         truth=_truth(rows, filmed),

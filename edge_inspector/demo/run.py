@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -21,11 +22,11 @@ from edge_inspector.calibration.file import calibration_text
 from edge_inspector.demo import broker
 from edge_inspector.demo.filming import LENS, DemoPicture, Filmed, film, from_coco, generated
 from edge_inspector.demo.live import ControlListener, live_view
-from edge_inspector.demo.plc_log import read_plc_log
 from edge_inspector.demo.report import DemoReport, make_report
 from edge_inspector.demo.station_file import station_toml
 from edge_inspector.demo.subscriber import Subscriber
 from edge_inspector.errors import ConfigError, EdgeInspectorError
+from edge_inspector.plc_sim.log import read_plc_log
 from edge_inspector.store.books import read_books
 
 START_S = 60.0
@@ -108,6 +109,7 @@ class _Demo:
         options, folder = self._options, self._folder
         pictures = self._pictures()
         filmed, roi = film(pictures, folder / "frames")
+        (folder / "truth.json").write_text(json.dumps({"good": [picture.good for picture in filmed]}))
         (folder / "lens.yaml").write_text(calibration_text(LENS))
         frames = [folder / "frames"] * options.cameras
         text = station_toml(frames, roi, options.bundle, options.deadline_ms, self._opcua_port, self._mqtt_port)

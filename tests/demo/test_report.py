@@ -10,8 +10,8 @@ import pytest
 
 from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, OutboxMessage, Reason, Trigger
 from edge_inspector.demo.filming import Filmed
-from edge_inspector.demo.plc_log import PlcLog
 from edge_inspector.demo.report import DemoReport, make_report
+from edge_inspector.plc_sim.log import PlcLog
 from edge_inspector.store.ledger import BookResult, BookTrigger, Ledger
 
 GOOD = [Filmed(Path("0.png"), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))]
@@ -66,7 +66,7 @@ class Run:
             log.write("trigger", trigger_seq=seq, part_id=f"part-{seq}")
             log.write("unanswered" if seq in self.unanswered else "accepted", trigger_seq=seq)
         for seq, evaluation in self.read.items():
-            facts = {"result_id": f"s.b.{seq}", "part_id": f"part-{seq}", "wrong_part_id": False, "passed": True}
+            facts = {"result_id": f"s.b.{seq}", "part_id": f"part-{seq}", "wrong_part_id": False}
             log.write("result", trigger_seq=seq, evaluation=int(evaluation), round_trip_ms=5.0, **facts)
             log.write("acknowledged", trigger_seq=seq)
         log.close()
