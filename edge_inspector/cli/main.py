@@ -19,6 +19,7 @@ from edge_inspector.cli import (
     engine,
     evaluate,
     grab,
+    opcua,
     plc_sim,
     run,
     schema,
@@ -63,4 +64,5 @@ app.add_typer(calibrate.calibrate, name="calibrate")
 app.add_typer(engine.engine, name="engine")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
+app.add_typer(opcua.opcua, name="opcua")
 app.command("plc-sim")(plc_sim.plc_sim)

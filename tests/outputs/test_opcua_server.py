@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from datetime import datetime, timezone
 
-import pydantic
 import pytest
-from asyncua import Client, ua
+from asyncua import ua
+from opcua_rig import BOOT, FOLDER, READY, Plc, a_result, served
 
-from edge_inspector.datatypes import Defect, Evaluation, Identity, InspectionResult, Mode, Reason, Trigger
+from edge_inspector.datatypes import Identity
 from edge_inspector.errors import OutputError
 from edge_inspector.health.clock import SystemClock
-from edge_inspector.interfaces import LinkState, ResultAcknowledged, TriggerAccepted, TriggerRequest
-from edge_inspector.outputs.opcua_server.link import NAMESPACE, Config, OpcUaServerLink
-from edge_inspector.plc.handshake import STARTING
+from edge_inspector.interfaces import LinkState, ResultAcknowledged, TriggerAccepted, TriggerRequest, Vitals
+from edge_inspector.outputs.opcua_server.link import Config, OpcUaServerLink
 from edge_inspector.plc.tags import TAGS
 
 pytestmark = pytest.mark.anyio
-BOOT, PLC_BOOT = 77, 5
-READY = replace(STARTING, ready=True, recipe="r", recipe_no=1, recipe_ready=True, error_text="")
 
 
 @pytest.fixture(scope="module")
@@ -30,133 +27,78 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Plc:
-    """A client that speaks in tag names."""
-
-    def __init__(self, client: Client, index: int) -> None:
-        self.client = client
-        self.index = index
-
-    def node(self, tag: str) -> object:
-        return self.client.get_node(ua.NodeId(f"Station.{tag}", self.index))
-
-    async def read(self, *tags: str) -> list[object]:
-        values: list[object] = await self.client.read_values([self.node(tag) for tag in tags])
-        return values
-
-    async def write(self, **values: int | str | list[int]) -> None:
-        nodes = [self.node(f"Control.{name}") for name in values]
-        kinds = [ua.VariantType.String if isinstance(v, str) else ua.VariantType.UInt32 for v in values.values()]
-        data = [ua.DataValue(ua.Variant(v, k)) for v, k in zip(values.values(), kinds, strict=True)]
-        await self.client.write_values(nodes, data)
-
-    async def greet(self, link: OpcUaServerLink) -> None:
-        await self.write(Heartbeat=1, PlcBootId=PLC_BOOT, TriggerSeq=10)
-        await self.write(BootIdEcho=BOOT)
-        assert await link.receive() == LinkState(False, PLC_BOOT)
-        assert await link.receive() == LinkState(True, PLC_BOOT)
-
-
-@asynccontextmanager
-async def served() -> AsyncIterator[tuple[OpcUaServerLink, Plc]]:
-    """A server and a client of it."""
-    config = Config(type="opcua_server", port=free_port(), heartbeat_timeout_s=60)
-    async with OpcUaServerLink("plc", config, Identity("station", BOOT, "1.2.3"), SystemClock()) as link:
-        await link.tell(READY)
-        async with Client(f"opc.tcp://127.0.0.1:{config.port}/edge-inspector") as client:
-            yield link, Plc(client, await client.get_namespace_index(NAMESPACE))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def pair() -> AsyncIterator[tuple[OpcUaServerLink, Plc]]:
+    """A server takes a second to start; `greet` makes its PLC a new one, whose contract is new too."""
     async with served() as both:
         yield both
 
 
 @pytest.fixture(scope="module")
 async def plc() -> AsyncIterator[Plc]:
-    """For tests that leave the contract as it was: a server takes a second to start."""
+    """Of a server to which nobody has ever written anything."""
     async with served() as (_, client):
         yield client
-
-
-def a_result() -> InspectionResult:
-    trigger = Trigger(
-        1, "station.0a.1", 11, "äpfel", 1, Mode.PRODUCTION, "r", 1, BOOT, PLC_BOOT, 0, 10**9,
-        "2026-11-22T01:02:03.004Z", True,
-    )  # fmt: skip
-    defects = (Defect("open", 0, 0.75, (1.0, 2.0, 3.0, 4.0), "b"),)
-    return InspectionResult(
-        trigger,
-        Evaluation.NOT_OK,
-        Reason.DEFECT,
-        "open 0.75 in b",
-        defects,
-        ("a", "b"),
-        2,
-        (0.3,),
-        "ab" * 32,
-        2_000_000,
-        {"infer": 1_500_000},
-    )
 
 
 async def test_every_tag_has_its_type_rank_and_dimension_in_the_second_namespace(plc: Plc) -> None:
     assert plc.index == 2
     for tag in TAGS:
         node = plc.node(tag.name)
-        kind = await node.read_data_type_as_variant_type()  # type: ignore[attr-defined]
+        kind = await node.read_data_type_as_variant_type()
         assert kind == ua.VariantType[tag.type], tag.name
-        rank = (await node.read_attribute(ua.AttributeIds.ValueRank)).Value.Value  # type: ignore[attr-defined]
+        rank = (await node.read_attribute(ua.AttributeIds.ValueRank)).Value.Value
         assert rank == (1 if tag.length else -1), tag.name
         if tag.length:
-            value = await node.read_value()  # type: ignore[attr-defined]
-            dimensions = (await node.read_attribute(ua.AttributeIds.ArrayDimensions)).Value.Value  # type: ignore[attr-defined]
+            value = (await node.read_data_value(raise_on_bad_status=False)).Value.Value
+            dimensions = (await node.read_attribute(ua.AttributeIds.ArrayDimensions)).Value.Value
             assert (dimensions, len(value)) == ([tag.length], tag.length), tag.name
+
+
+async def test_before_the_greeting_nothing_is_ready(plc: Plc) -> None:
+    assert await plc.read("Status.TriggerReady", "Status.BootId", "Ident.StationId") == [False, BOOT, "station"]
 
 
 async def test_the_handshake_from_greeting_to_acknowledgement(pair: tuple[OpcUaServerLink, Plc]) -> None:
     link, plc = pair
-    assert await plc.read("Status.TriggerReady", "Status.BootId", "Ident.StationId") == [False, BOOT, "station"]
     await plc.greet(link)
+    await link.tell(READY)
     assert await plc.read("Status.TriggerReady", "Status.PlcLinkOk") == [True, True]
     before = time.monotonic_ns()
-    await plc.write(PartId="äpfel", TriggerSeq=11)
+    await plc.write(PartId="äpfel 11", TriggerSeq=11)
     request = await link.receive()
     assert isinstance(request, TriggerRequest)
-    assert (request.trigger_seq, request.part_id, request.plc_boot_id) == (11, "äpfel", PLC_BOOT)
+    assert (request.trigger_seq, request.part_id, request.plc_boot_id) == (11, "äpfel 11", plc.boot_id)
     assert before <= request.seen_ns <= time.monotonic_ns()
     await link.tell(TriggerAccepted(11))
     assert await plc.read("Status.TriggerAckSeq", "Status.ResultsValid") == [11, False]
-    await link.tell(a_result())
+    await link.tell(a_result(plc))
     tags = ("TriggerSeq", "PartId", "Evaluation", "Reason", "ReasonText", "DefectCount", "CycleMs", "InferenceMs")
-    assert await plc.read(*(f"Result.{t}" for t in tags)) == [11, "äpfel", 2, 1000, "open 0.75 in b", 1, 2.0, 1.5]
+    assert await plc.read(*(f"Result.{t}" for t in tags)) == [11, "äpfel 11", 2, 1000, "open 0.75 in b", 1, 2.0, 1.5]
     view, box, when = await plc.read("Result.DefectView", "Result.DefectBox", "Result.TimeUtc")
-    assert (view[0], box[:4]) == (2, [1.0, 2.0, 3.0, 4.0])  # type: ignore[index]
-    assert when.isoformat() == "2026-11-22T01:02:03.004000+00:00"  # type: ignore[attr-defined]
+    assert (view[0], box[:4]) == (2, [1.0, 2.0, 3.0, 4.0])
+    assert when.isoformat() == "2026-11-22T01:02:03.004000+00:00"
     await plc.write(ResultAckSeq=11)
-    assert await link.receive() == ResultAcknowledged(11, ("station.0a.1",))
+    assert await link.receive() == ResultAcknowledged(11, ("station.0a.11",))
     assert await plc.read("Status.ResultsValid", "Result.TriggerSeq") == [False, 0]
 
 
 async def test_the_block_is_enough_for_the_whole_handshake(pair: tuple[OpcUaServerLink, Plc]) -> None:
     link, plc = pair
-    await plc.write(Block=[1, PLC_BOOT, BOOT, 10, 0, 0, 0, 0])
-    assert await link.receive() == LinkState(True, PLC_BOOT)
-    await plc.write(Block=[2, PLC_BOOT, BOOT, 11, 0, 0, 0, 0])
+    await plc.greet(link)
+    await link.tell(READY)
+    plc.boot_id += 1
+    await plc.write(Block=[1, plc.boot_id, BOOT, 10, 0, 0, 0, 0])
+    while await link.receive() != LinkState(True, plc.boot_id):
+        pass
+    await plc.write(Block=[2, plc.boot_id, BOOT, 11, 0, 0, 0, 0])
     request = await link.receive()
     assert isinstance(request, TriggerRequest)
     await link.tell(TriggerAccepted(11))
-    await link.tell(a_result())
+    await link.tell(a_result(plc))
     (block,) = await plc.read("Status.Block")
-    assert block[1] == BOOT  # type: ignore[index]
-    assert (block[4], block[7]) == (11, 11)  # type: ignore[index]
+    assert block[1] == BOOT
+    assert (block[4], block[7]) == (11, 11)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +117,7 @@ async def test_the_block_is_enough_for_the_whole_handshake(pair: tuple[OpcUaServ
         pytest.param(
             "Control.PartId", ua.Variant("x" * 255, ua.VariantType.String), "BadOutOfRange", id="a text too long"
         ),
-        pytest.param(
-            "Status.Word", ua.Variant(1, ua.VariantType.UInt16), "BadUserAccessDenied", id="a tag of the station"
-        ),
+        pytest.param("Status.Word", ua.Variant(1, ua.VariantType.UInt16), "BadNotWritable", id="a tag of the station"),
     ],
 )
 async def test_a_wrong_write_is_refused_and_the_connection_stays(
@@ -185,28 +125,160 @@ async def test_a_wrong_write_is_refused_and_the_connection_stays(
 ) -> None:
     before = await plc.read(tag)
     with pytest.raises(ua.UaStatusCodeError, match=error):
-        await plc.node(tag).write_value(ua.DataValue(value))  # type: ignore[attr-defined]
+        await plc.node(tag).write_value(ua.DataValue(value))
     assert await plc.read(tag) == before
 
 
 async def test_a_value_with_a_bad_status_is_refused(plc: Plc) -> None:
     bad = ua.DataValue(ua.Variant(5, ua.VariantType.UInt32), ua.StatusCode(ua.StatusCodes.BadDeviceFailure))
     with pytest.raises(ua.UaStatusCodeError, match="BadWriteNotSupported"):
-        await plc.node("Control.TriggerSeq").write_value(bad)  # type: ignore[attr-defined]
+        await plc.node("Control.TriggerSeq").write_value(bad)
+
+
+async def test_a_tag_that_nobody_has_written_says_so(plc: Plc) -> None:
+    initial = ua.StatusCode(ua.StatusCodes.UncertainInitialValue)
+    for tag in TAGS:
+        value = await plc.node(tag.name).read_data_value(raise_on_bad_status=False)
+        unknown = tag.writer == "plc" or (tag.name.startswith("Health.") and tag.name != "Health.QueueDepth")
+        assert value.StatusCode == (initial if unknown else ua.StatusCode()), tag.name
+        assert value.SourceTimestamp is not None, tag.name
+        assert value.ServerTimestamp is not None, tag.name
+
+
+async def test_a_written_tag_keeps_the_clients_time_or_gets_ours(pair: tuple[OpcUaServerLink, Plc]) -> None:
+    _, plc = pair
+    node, long_ago = plc.node("Control.Heartbeat"), datetime(2020, 1, 1, tzinfo=timezone.utc)
+    await node.write_value(ua.DataValue(ua.Variant(1, ua.VariantType.UInt32), SourceTimestamp=long_ago))
+    value = await node.read_data_value()
+    assert (value.Value.Value, value.SourceTimestamp) == (1, long_ago)
+    assert value.ServerTimestamp > long_ago
+    before = datetime.now(timezone.utc)
+    await node.write_value(ua.DataValue(ua.Variant(2, ua.VariantType.UInt32)))
+    value = await node.read_data_value()
+    assert value.SourceTimestamp >= before
+    assert value.StatusCode.is_good()
+
+
+async def test_a_null_text_is_an_empty_one(pair: tuple[OpcUaServerLink, Plc]) -> None:
+    link, plc = pair
+    await plc.greet(link)
+    await plc.node("Control.PartId").write_value(ua.DataValue(ua.Variant(None, ua.VariantType.String)))
+    await plc.write(TriggerSeq=11)
+    request = await link.receive()
+    assert isinstance(request, TriggerRequest)
+    assert request.part_id == ""
+
+
+async def test_health_is_good_from_when_it_is_known_until_it_is_not(pair: tuple[OpcUaServerLink, Plc]) -> None:
+    link, plc = pair
+    node = plc.node("Health.GpuLoad")
+    for load, good in ((0.0, True), (None, False), (0.5, True)):
+        await link.tell(Vitals(gpu_load=load))
+        value = await node.read_data_value(raise_on_bad_status=False)
+        assert (value.Value.Value, value.StatusCode.is_good()) == (load or 0.0, good)
+
+
+async def test_access_levels_tell_who_writes_a_tag(plc: Plc) -> None:
+    for tag in TAGS:
+        attributes = (ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel)
+        levels = [v.Value.Value for v in await plc.node(tag.name).read_attributes(attributes)]
+        assert levels == ([3, 3] if tag.writer == "plc" else [1, 1]), tag.name
+
+
+async def test_a_part_of_an_array_or_text_can_be_read(plc: Plc) -> None:
+    wanted = {
+        ("Result.Ring", "0:3"): [0, 0, 0, 0],
+        ("Status.Block", "1"): [BOOT],
+        ("Ident.StationId", "0:2"): "sta",
+        ("Result.Ring", "127:200"): [0],
+    }
+    nodes = [ua.ReadValueId(plc.node(tag).nodeid, ua.AttributeIds.Value, part) for tag, part in wanted]
+    answers = await plc.client.uaclient.read(ua.ReadParameters(NodesToRead=nodes))
+    assert [a.Value.Value for a in answers] == list(wanted.values())
+
+
+@pytest.mark.parametrize(
+    ("tag", "part", "error"),
+    [
+        pytest.param("Result.Ring", "128", "BadIndexRangeNoData", id="behind the end"),
+        pytest.param("Status.BootId", "0", "BadIndexRangeNoData", id="of a scalar"),
+        pytest.param("Result.Ring", "3:1", "BadIndexRangeInvalid", id="backwards"),
+        pytest.param("Result.Ring", "1,2", "BadIndexRangeInvalid", id="of two dimensions"),
+        pytest.param("Result.Ring", "x", "BadIndexRangeInvalid", id="no number"),
+    ],
+)
+async def test_an_index_range_without_data_is_told(plc: Plc, tag: str, part: str, error: str) -> None:
+    wanted = ua.ReadValueId(plc.node(tag).nodeid, ua.AttributeIds.Value, part)
+    (answer,) = await plc.client.uaclient.read(ua.ReadParameters(NodesToRead=[wanted]))
+    assert answer.StatusCode.name == error
+
+
+async def test_a_part_of_an_array_cannot_be_written(plc: Plc) -> None:
+    value = ua.DataValue(ua.Variant([1, 2], ua.VariantType.UInt32))
+    wanted = ua.WriteValue(plc.node("Control.Block").nodeid, ua.AttributeIds.Value, "0:1", value)
+    (answer,) = await plc.client.uaclient.write(ua.WriteParameters([wanted]))
+    assert answer.name == "BadWriteNotSupported"
+
+
+async def test_the_server_says_who_it_is_and_how_much_it_takes(plc: Plc) -> None:
+    names = ("ServerArray", "ServerStatus_BuildInfo_ProductName", "ServerStatus_BuildInfo_SoftwareVersion")
+    limits = ("MaxSessions", "OperationLimits_MaxNodesPerRead", "OperationLimits_MaxMonitoredItemsPerCall")
+    wanted = [f"Server_{name}" for name in names] + [f"Server_ServerCapabilities_{name}" for name in limits]
+    nodes = [plc.client.get_node(ua.NodeId(getattr(ua.ObjectIds, name))) for name in wanted]
+    (application, *_), product, version, *numbers = await plc.client.read_values(nodes)
+    assert (product, version, numbers) == ("edge-inspector", "1.2.3", [10, 500, 100])
+    assert application == (await plc.client.get_namespace_array())[1]
+    endpoint, *_ = await plc.client.connect_and_get_server_endpoints()
+    assert endpoint.Server.ApplicationUri == application
+
+
+class Watched:
+    """What a subscriber is told, in order; `done` when ResultsValid has been told as false so often."""
+
+    def __init__(self, falls: int) -> None:
+        self.seen: list[tuple[str, object]] = []
+        self.done = asyncio.Event()
+        self._falls = falls
+
+    def datachange_notification(self, node: object, value: object, data: object) -> None:
+        self.seen.append((str(node).partition("Station.")[2], value))
+        if self.seen.count(("Status.ResultsValid", False)) == self._falls:
+            self.done.set()
+
+
+async def test_subscribers_are_told_the_data_before_the_flag(pair: tuple[OpcUaServerLink, Plc]) -> None:
+    link, plc = pair
+    await plc.greet(link)
+    watched = Watched(4)
+    subscription = await plc.client.create_subscription(20, watched)
+    tags = ("Status.ResultsValid", "Result.TriggerSeq", "Result.PartId")
+    await subscription.subscribe_data_change([plc.node(tag) for tag in tags])
+    for seq in (11, 12, 13):
+        await link.tell(a_result(plc, seq))
+        await plc.write(ResultAckSeq=seq)
+    await asyncio.wait_for(watched.done.wait(), 30)
+    await subscription.delete()
+    now: dict[str, object] = {}
+    shown = []
+    for tag, value in watched.seen:
+        now[tag] = value
+        if now.get("Status.ResultsValid"):
+            shown.append((now["Result.TriggerSeq"], now["Result.PartId"]))
+    assert list(dict.fromkeys(shown)) == [(n, f"äpfel {n}") for n in (11, 12, 13)]
 
 
 async def test_results_are_never_read_torn(pair: tuple[OpcUaServerLink, Plc]) -> None:
     link, plc = pair
     await plc.greet(link)
     tags = ("Result.TriggerSeq", "Result.PartId", "Result.ResultId", "Status.ResultsValid")
-    torn = 0
+    torn = whole = 0
     for seq in range(11, 111):
-        trigger = replace(a_result().trigger, trigger_seq=seq, part_id=str(seq), result_id=f"id-{seq}")
-        await link.tell(replace(a_result(), trigger=trigger))
+        await link.tell(a_result(plc, seq))
         number, part_id, result_id, valid = await plc.read(*tags)
-        torn += valid is True and (str(number), f"id-{number}") != (part_id, result_id)
+        whole += valid is True and (part_id, result_id) == (f"äpfel {number}", f"station.0a.{number}")
+        torn += valid is True and (part_id, result_id) != (f"äpfel {number}", f"station.0a.{number}")
         await plc.write(ResultAckSeq=seq)
-    assert torn == 0
+    assert (torn, whole) == (0, 100)
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
@@ -214,12 +286,8 @@ async def test_a_port_that_is_taken_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        link = OpcUaServerLink("line", Config(type="opcua_server", port=port), Identity("s", 1, "0"), SystemClock())
+        link = OpcUaServerLink(
+            "line", Config(type="opcua_server", port=port), Identity("s", 1, "0"), SystemClock(), FOLDER
+        )
         with pytest.raises(OutputError, match=rf"'line' cannot listen on 127.0.0.1:{port}"):
             await link.__aenter__()
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "station.example", "::"])
-def test_without_security_it_listens_on_loopback_only(host: str) -> None:
-    with pytest.raises(pydantic.ValidationError, match="loopback"):
-        Config(type="opcua_server", host=host)
