@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import anyio
@@ -45,13 +45,6 @@ PATIENT_S = 30.0
 _books = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class RunningByItself(StationStatus):
-    """The status of a station whose recipe is triggered by line or timer."""
-
-    runs_by_itself: bool = True
-
-
 READY = replace(STARTING, ready=True, recipe="r", recipe_no=1, recipe_ready=True, error_text="")
 STATUS: Mapping[State, StationStatus] = {
     State.Preoperational: replace(READY, ready=False, recipe_ready=False),
@@ -60,7 +53,7 @@ STATUS: Mapping[State, StationStatus] = {
     State.Initialized: replace(READY, ready=False),
     State.Ready: READY,
     State.SingleExecution: replace(READY, ready=False, busy=True),
-    State.ContinuousExecution: RunningByItself(**vars(READY)),
+    State.ContinuousExecution: replace(READY, runs_by_itself=True),
 }
 
 

@@ -14,10 +14,12 @@ from edge_inspector.errors import OutputError
 from edge_inspector.outputs.opcua_client.config import ServerConfig
 from edge_inspector.outputs.opcua_client.session import CHANNEL_MS, SESSION_MS, Session, hang_up, spoken
 from edge_inspector.outputs.opcua_client.trust import Keeper, password_of
+from edge_inspector.outputs.opcua_server import patches
 
 
 async def open_session(config: ServerConfig, keeper: Keeper, name: str) -> Session:
     """A new session; `name` is how the server lists it. OutputError; nothing is left behind then."""
+    patches.apply()  # a hostile server can send what a hostile client can, and the decoder is the same
     with spoken(config, "connect"):
         client = await _secured(config, keeper)
         client.name = client.description = f"edge-inspector {keeper.station} {name}"

@@ -17,7 +17,7 @@ BURST_S = 0.2
 """What a connection that was silent may use at once."""
 SHARE = 0.4
 """Of the loop, for the requests of all connections while some of them wait."""
-ALL_BURST_S = 0.0015
+ALL_BURST_S = 0.0005
 """What all of them may use before they pause; timers are no finer than 1 ms."""
 _PENALTY = 5.0  # seconds behind in the queue for each second of its budget that a connection has used
 

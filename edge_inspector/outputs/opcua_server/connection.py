@@ -25,7 +25,7 @@ _SEND_BUFFER = 262_144  # of the kernel, which else takes megabytes for each sto
 _QUEUED = 8  # requests that wait before the socket is read no further
 _WATCH_S = 2.0
 _LINGER_S = 1.0
-_SLICE = 50  # nodes of a large read or write that are worked on in one go
+_SLICE = 20  # nodes of a large read or write that are worked on in one go
 _HEADER = struct.Struct("<3scI")
 _LEAST = {b"HEL": 8, b"ERR": 8, b"OPN": 12, b"MSG": 12, b"CLO": 12}  # bytes of the headers alone
 _READ = ua.NodeId(ua.ObjectIds.ReadRequest_Encoding_DefaultBinary)
@@ -35,7 +35,7 @@ _SESSIONLESS = frozenset(
     ua.NodeId(getattr(ua.ObjectIds, f"{name}Request_Encoding_DefaultBinary"))
     for name in ("CreateSession", "ActivateSession", "FindServers", "GetEndpoints", "CloseSecureChannel")
 )
-_UNREADABLE = (ua.UaError, struct.error, UnicodeDecodeError, RecursionError, OverflowError)
+_UNREADABLE = (ua.UaError, struct.error, ValueError, RecursionError, OverflowError)
 
 
 class LimitedProcessor(UaProcessor):  # type: ignore[misc]
@@ -70,6 +70,8 @@ class LimitedProcessor(UaProcessor):  # type: ignore[misc]
     def send_response(
         self, requesthandle: int, seqhdr: Any, response: Any, msgtype: Any = ua.MessageType.SecureMessage
     ) -> None:
+        if self._transport.is_closing():
+            return  # a publication for a client that has gone: uvloop raises where asyncio is silent
         super().send_response(requesthandle, seqhdr, response, msgtype)
         self._drop_if_unread()
 
@@ -128,8 +130,9 @@ class LimitedProcessor(UaProcessor):  # type: ignore[misc]
         response.ResponseHeader.RequestHandle = requesthdr.RequestHandle
         empty = struct_to_binary(response)
         data = b"".join((empty[:-8], struct.pack("<i", len(parts)), *parts, empty[-4:]))
-        self._transport.write(self._connection.message_to_binary(data, request_id=seqhdr.RequestId))
-        self._drop_if_unread()
+        if not self._transport.is_closing():
+            self._transport.write(self._connection.message_to_binary(data, request_id=seqhdr.RequestId))
+            self._drop_if_unread()
 
     def _drop_if_unread(self) -> None:
         if self._transport.get_write_buffer_size() > MAX_UNREAD:
