@@ -100,8 +100,10 @@ def test_a_command_line_uses_commands_and_options_that_exist(page: str, line: st
         return
     assert words[1] in group.commands, f"{page}: {line}: no such command"
     command = group.commands[words[1]]
-    if len(words) > 2 and words[2] in getattr(command, "commands", ()):
-        command = command.commands[words[2]]
+    for word in words[2:]:
+        if word not in getattr(command, "commands", ()):
+            break
+        command = command.commands[word]
     known = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)} | {"--help", "-h"}
     used = {word.partition("=")[0] for word in words[2:] if word.startswith("-")}
     assert used <= known, f"{page}: {line}: unknown options {sorted(used - known)}"

@@ -33,7 +33,6 @@ from edge_inspector.station import daemon
 pytestmark = pytest.mark.anyio
 GATE_NS = 20_000_000_000
 SIMULATION_ON, GOLDEN_RUN, SELECT_AUTOMATIC = 6, 8, 3
-MODES = [pytest.param(SIMULATION_ON, 3, id="simulation"), pytest.param(GOLDEN_RUN, 2, id="golden")]
 
 
 def free_port() -> int:
@@ -152,29 +151,30 @@ async def test_an_ok_part_passes_on_every_link(rig: Rig, outputs: Outputs) -> No
     assert rig.books().balanced
 
 
-@pytest.mark.parametrize(("command", "mode"), MODES)
-async def test_outside_production_no_link_ever_shows_an_ok(rig: Rig, outputs: Outputs, command: int, mode: int) -> None:
+async def test_outside_production_no_link_ever_shows_an_ok(rig: Rig, outputs: Outputs) -> None:
     ports = Ports()
     async with station(rig, ports, 70), opcua(ports) as wire, modbus(ports) as other:
         await greet(other)
         plc = Plc(wire, 9)
         await plc.until(lambda block: block.ready)
-        await plc.command(command)
         plc.block = replace(plc.block, acknowledge=False)  # the slot stays as it is, to be looked at
-        plc.block = plc.block.announce("golden", time.monotonic_ns())  # also where TriggerReady stays 0
-        seq = plc.block.seq
-        assert not await plc.judged(seq)
-        names = ["Result.Mode", "Result.GoldenOutcome", "Result.Evaluation", "Result.Ring", "Status.Word"]
-        tags = await wire.read(names)
-        assert (tags["Result.Mode"], tags["Result.GoldenOutcome"], tags["Result.Evaluation"]) == (mode, 1, 0)
-        for ring in (tags["Result.Ring"], (await other.read(["Result.Ring"]))["Result.Ring"]):
-            assert isinstance(ring, tuple)
-            assert (ring[0], ring[1] & 0xFFFF) == (seq, mode << 8)
-        assert not int(str(tags["Status.Word"])) & 1 << 8
+        for command, mode in ((SIMULATION_ON, 3), (GOLDEN_RUN, 2)):
+            await plc.command(command)
+            plc.block = plc.block.announce("not a product", time.monotonic_ns())  # golden parts need no TriggerReady
+            seq = plc.block.seq
+            assert not await plc.judged(seq)
+            tags = await wire.read(["Result.Mode", "Result.GoldenOutcome", "Result.Evaluation", "Status.Word"])
+            assert (tags["Result.Mode"], tags["Result.GoldenOutcome"], tags["Result.Evaluation"]) == (mode, 1, 0)
+            assert not int(str(tags["Status.Word"])) & 1 << 8
+            for each in (wire, other):
+                ring = (await each.read(["Result.Ring"]))["Result.Ring"]
+                assert isinstance(ring, tuple)
+                row = 8 * (seq - 1)
+                assert (ring[row], ring[row + 1] & 0xFFFF) == (seq, mode << 8)
+            await wire.write({"Control.ResultAckSeq": seq})
         with anyio.fail_after(10):
             while ("Line4", True) not in outputs.levels:  # noqa: ASYNC110 - set on a thread of its own
                 await anyio.sleep(0.01)
-        plc.block = replace(plc.block, acknowledge=True)
         await plc.command(SELECT_AUTOMATIC)
         assert await plc.judged(await plc.part("real"))
     assert outputs.levels.count(("Line3", True)) == 1
@@ -195,33 +195,28 @@ async def test_a_refused_recipe_keeps_every_link_from_being_ready(rig: Rig, outp
         assert await plc.judged(await plc.part("right"))
 
 
-@pytest.mark.parametrize("order", ["station", "plc", "both", "station then plc", "plc then station"])
 async def test_after_restarts_in_any_order_no_old_result_counts_and_the_next_part_does(
-    rig: Rig, outputs: Outputs, order: str
+    rig: Rig, outputs: Outputs
 ) -> None:
     ports = Ports()
     async with station(rig, ports, 70), opcua(ports) as wire:
         plc = Plc(wire, 9)
-        old = await plc.part("old")
+        assert await plc.judged(await plc.part("first"))
+        plc = Plc(wire, 10)  # the PLC alone, on the same count from 0
+        old = await plc.part("after the PLC")
         assert await plc.judged(old)
-        if order == "plc":
-            plc = await restarted(plc, wire)
-    if order == "plc":
-        return
-    if order == "plc then station":  # the PLC is up again while the station is still away
-        plc = Plc(plc.wire, 10)
-    async with station(rig, ports, 71), opcua(ports) as wire:
-        if order in ("both", "plc then station"):
-            plc = Plc(wire, 10)
-        else:
-            block = plc.block
-            plc = Plc(wire, 9)
-            plc.block = block
+    async with station(rig, ports, 71), opcua(ports) as wire:  # the station alone
+        block, plc = plc.block, Plc(wire, 10)
+        plc.block = block
         await plc.until(lambda block: block.station_boot_id == 71)
         assert not plc.block.at_gate(old, time.monotonic_ns())
-        assert await plc.judged(await plc.part("new"))
-        if order == "station then plc":
-            await restarted(plc, wire)
+        assert await plc.judged(await plc.part("after the station"))
+        plc = Plc(wire, 11)  # then the PLC
+        assert await plc.judged(await plc.part("after both, one by one"))
+    async with station(rig, ports, 72), opcua(ports) as wire:  # both, and the PLC is the first to be up again
+        plc = Plc(wire, 12)
+        assert await plc.judged(await plc.part("after both at once"))
+    assert len(rig.rows()) == 5
     assert rig.books().balanced
 
 
@@ -230,15 +225,6 @@ async def greet(wire: Wire) -> None:
     boot_id = (await wire.read(["Status.BootId"]))["Status.BootId"]
     await wire.write({"Control.Heartbeat": 1, "Control.PlcBootId": 55})
     await wire.write({"Control.BootIdEcho": boot_id})
-
-
-async def restarted(plc: Plc, wire: Wire) -> Plc:
-    """The PLC starts again, on the same count from 0: nothing of before matches, and its first part is judged."""
-    fresh = Plc(wire, plc.block.plc_boot_id + 1)
-    first = await fresh.part("first")
-    assert first == 1
-    assert await fresh.judged(first)
-    return fresh
 
 
 @asynccontextmanager
