@@ -21,6 +21,7 @@ from edge_inspector.engine.bundle import Bundle, DamagedBundleError, find_bundle
 from edge_inspector.engine.store import EngineStore
 from edge_inspector.errors import ConfigError
 from edge_inspector.health.clock import SystemClock
+from edge_inspector.interfaces import HasOutputLines
 from edge_inspector.settings import CameraConfig, Recipe, Settings
 from edge_inspector.stages import thresholds
 from edge_inspector.station.announcements import GRACE_NS, windows
@@ -52,7 +53,9 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     }
     recipes, bundles, problems = _recipes(path, draft, cameras)
     told = {problem.key for problem in draft.problems}
-    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *plc_problems(path, draft)]
+    with_outputs = [name for name, plan in cameras.items() if isinstance(plan.make(), HasOutputLines)]
+    between = plc_problems(path, draft, with_outputs)
+    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *between]
     problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
     settings = draft.station
     if settings is not None and not problems:

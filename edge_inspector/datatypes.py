@@ -77,6 +77,7 @@ class Reason(enum.IntEnum):
     ABORTED = 18
     MISSING_VIEW = 19
     STOPPING = 20
+    NOT_DECIDABLE = 21
     DEFECT = 1000
 
 

@@ -118,6 +118,11 @@ class PlcConfig(PluginConfig):
         """The cameras whose output lines the link drives."""
         return ()
 
+    @property
+    def output_lines(self) -> tuple[str, ...]:
+        """Every line that the link drives, in words that are the same on each link that has it."""
+        return ()
+
 
 class HandshakeConfig(PlcConfig):
     """A link whose PLC writes the Control tags."""

@@ -454,7 +454,7 @@ _REASONS: Mapping[Reason, str] = {
     Reason.ABORTED: "Ended by the command Abort.",
     Reason.MISSING_VIEW: "A picture that the recipe asks for is missing.",
     Reason.STOPPING: "The station is stopping and accepts nothing more.",
-    Reason.NOT_DECIDABLE: "Why the line should stop: the model was not sure of the parts, one after the other.",
+    Reason.NOT_DECIDABLE: "The model was not sure enough of the part, either way.",
     Reason.DEFECT: "At least one defect was seen.",
 }
 

@@ -79,15 +79,15 @@ def browse(
             text = _read(write_mapping)
             name = link or _only_link(write_mapping, text)
             map_text.mapped_in(text, name)
-        base, kept = Path.cwd(), folder
+        base, kept, station = Path.cwd(), folder, None
         given: dict[str, Any] = {"endpoint": endpoint, "security": security, "mode": mode, "timeout_s": timeout}
         given |= {"user": user, "password_file": None if password_file is None else str(password_file)}
         if endpoint is None:
             if write_mapping is None:
                 raise typer.BadParameter("give an ENDPOINT, or --write-mapping FILE with a link that has one")
             given, base = map_text.table_of(text, name), write_mapping.resolve().parent
-            kept = _folder_of(write_mapping, name)
-        seen = anyio.run(visits.browsed, visits.keeper_of(given, base, kept, SystemClock()), under)
+            kept, station = _folder_of(write_mapping, name), map_text.station_in(text)
+        seen = anyio.run(visits.browsed, visits.keeper_of(given, base, kept, SystemClock(), station), under)
         proposal = tree.proposed(seen)
         if as_json:
             typer.echo(json.dumps({"variables": [*map(_as_json, seen)], "proposed": proposal.nodes}, indent=2))
@@ -118,9 +118,10 @@ def check(
     from edge_inspector.outputs.opcua_client import visits
 
     with told_to_the_user():
-        name = link or _only_link(file, _read(file))
-        settings = _link_settings(file, name)
-        found, tested = anyio.run(visits.checked, settings, _folder_of(file, name), SystemClock(), write_test)
+        text = _read(file)
+        name = link or _only_link(file, text)
+        settings, kept = _link_settings(file, name), _folder_of(file, name)
+        found, tested = anyio.run(visits.checked, settings, kept, SystemClock(), map_text.station_in(text), write_test)
     _print_findings(found, tested)
     if any(one.problems for one in found) or any(word not in visits.TAKEN for word in tested.values()):
         raise typer.Exit(EXIT_WRONG)

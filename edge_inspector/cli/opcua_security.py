@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edge_inspector import config
-from edge_inspector.cli.failures import told_to_the_user
+from edge_inspector.cli.failures import EXIT_USER, tell, told_to_the_user
 from edge_inspector.errors import ConfigError
 from edge_inspector.outputs.opcua_server.security import keeping, pki_of, users
 from edge_inspector.outputs.opcua_server.security.certificates import host_names, read_certificates
@@ -39,13 +40,14 @@ def certificates(station: StationOption = Path("station.toml"), link: LinkOption
     """
     with told_to_the_user():
         pki = _pki(station, link)
-        own = [*keeping.kept_in(pki.own_certificate), *keeping.kept_in(pki.next_certificate)]
-        listed = [(own, "own"), (keeping.kept_in(pki.trusted), "trusted")]
-        listed += [(keeping.kept_in(pki.issuers), "issuer"), (keeping.kept_in(pki.rejected), "rejected")]
+        places = (pki.own_certificate, pki.next_certificate, pki.trusted, pki.issuers, pki.rejected)
+        (present, following, *others), damaged = zip(*map(keeping.kept_in, places), strict=True)
+    own = [*present, *following]
+    listed = [(own, "own"), *zip(others, ("trusted", "issuer", "rejected"), strict=True)]
     typer.echo(f"folder: {pki.root}")
     for one in own[:1]:
         typer.echo(f"own certificate: {one.file}, for {', '.join(host_names(one.certificate))}")
-    if not own:
+    if not own and not pki.own_certificate.exists():
         typer.echo("no own certificate yet: the server makes one at its first start, except on a loopback address")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("", "thumbprint", "valid until", "application URI", "subject"):
@@ -57,6 +59,10 @@ def certificates(station: StationOption = Path("station.toml"), link: LinkOption
             table.add_row(*map(escape, cells))
     if table.row_count:
         Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_COLUMNS).print(table)
+    if any(damaged):
+        for error in chain(*damaged):
+            tell(error)
+        raise typer.Exit(EXIT_USER)
 
 
 def trust(

@@ -80,7 +80,7 @@ def plc_sim(
         for name, meaning in faults.ALL.items():
             typer.echo(f"{name:<18} {meaning}")
         return
-    logging.getLogger("asyncua").setLevel(logging.ERROR)  # it warns of every connection that breaks; so do we
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)  # it tells of every attempt that fails; so do we, once
     console = Console(stderr=True)
     with told_to_the_user():
         shares = faults.shares(fault or ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from edge_inspector.config import Draft, Problem, dotted
@@ -19,18 +19,18 @@ def master_of(wanted: str, links: Mapping[str, PlcConfig]) -> str:
     return "" if wanted == LOCAL else wanted
 
 
-def plc_problems(path: Path, draft: Draft) -> Iterator[Problem]:
-    """Everything that is wrong with the links together."""
+def plc_problems(path: Path, draft: Draft, with_outputs: Collection[str]) -> Iterator[Problem]:
+    """Everything that is wrong with the links together; `with_outputs` are the cameras that have output lines."""
     yield from _master(path, draft)
     yield from _nobody_acknowledges(path, draft)
     yield from _too_slow(path, draft)
+    yield from _shared_lines(path, draft)
     for name, link in draft.plc.items():
         for camera in link.output_cameras:
-            if camera not in draft.cameras:
-                known = ", ".join(draft.cameras) or "none"
-                yield Problem(
-                    path, dotted(["plc", name, "camera"]), repr(camera), f"expected one of the cameras: {known}"
-                )
+            if camera not in with_outputs:
+                able = ", ".join(with_outputs) or "none of this file has"
+                expected = f"expected a camera that has output lines: {able}"
+                yield Problem(path, dotted(["plc", name, "camera", "camera"]), repr(camera), expected)
 
 
 def _can_command(links: Mapping[str, PlcConfig]) -> list[str]:
@@ -72,3 +72,14 @@ def _too_slow(path: Path, draft: Draft) -> Iterator[Problem]:
                     f" {recipe.deadline_ms:g} ms, and the PLC reads every {link.plc_cycle_ms:g} ms"
                 )
                 yield Problem(path, dotted(["plc", name, "gate_ms"]), f"{link.gate_ms:g}", expected)
+
+
+def _shared_lines(path: Path, draft: Draft) -> Iterator[Problem]:
+    """The READY of one link would be the OK of the other."""
+    owners: dict[str, str] = {}
+    for name, link in draft.plc.items():
+        for line in link.output_lines:
+            if line in owners:
+                expected = f"expected a line of its own: plc.{owners[line]} has this line too"
+                yield Problem(path, dotted(["plc", name]), repr(line), expected)
+            owners.setdefault(line, name)

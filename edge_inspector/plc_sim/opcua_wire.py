@@ -26,6 +26,8 @@ _POLICIES: Mapping[str, type[security_policies.SecurityPolicy]] = {
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
     "Aes256Sha256RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
 }
+_NO_RIGHT = frozenset((ua.StatusCodes.BadUserAccessDenied, ua.StatusCodes.BadNotWritable))
+"""Of a write: another attempt will not help."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Access:
 class OpcUaWire:
     """An OPC UA client; each opening makes a new session and resolves the namespace by its URI.
 
-    Opening raises ConfigError when it is no station that answers there.
+    Opening raises ConfigError when it is no station that answers there, writing when the station takes nothing from us.
     """
 
     def __init__(self, endpoint: str, access: Access) -> None:
+        if not endpoint.startswith("opc.tcp://"):
+            raise ConfigError(f"endpoint {endpoint!r}: expected opc.tcp://HOST:PORT and maybe a path")
         if access.policy != "None" and (access.certificate is None or access.private_key is None):
             raise ConfigError(f"policy {access.policy}: expected this client's certificate and private key with it")
         self.address = endpoint
@@ -86,7 +90,13 @@ class OpcUaWire:
         nodes = [self._node(name) for name in values]
         data = [ua.DataValue(ua.Variant(value, _type(name))) for name, value in values.items()]
         async with self._told():
-            for answer in await self._open().uaclient.write_attributes(nodes, data, ua.AttributeIds.Value):
+            answers = await self._open().uaclient.write_attributes(nodes, data, ua.AttributeIds.Value)
+            for name, answer in zip(values, answers, strict=True):
+                if answer.value in _NO_RIGHT:
+                    raise ConfigError(
+                        f"the station at {self.address} refuses {name} ({answer.name}): log in as a user of --role plc,"
+                        ' and leave machine_vision = "control" to its own clients'
+                    )
                 answer.check()
 
     def _open(self) -> Client:

@@ -47,7 +47,7 @@ def judge(
             if found:
                 words.append((Evaluation.NOT_OK, Reason.DEFECT, ""))
             elif doubt:
-                words.append((Evaluation.NOT_DECIDABLE, Reason.NONE, doubt))
+                words.append((Evaluation.NOT_DECIDABLE, Reason.NOT_DECIDABLE, doubt))
             else:
                 words.append((Evaluation.OK, Reason.NONE, ""))
     judged = sum(1 for word in words if word[0] is not Evaluation.UNDEFINED)

@@ -61,8 +61,9 @@ class Booking:
         self._parts.ledger.submit(BookResult(slot, result, told=told, messages=messages))
         self._emit("result", result)
 
-    def told(self, result: InspectionResult, at_ns: int) -> None:
+    def told(self, slot: int, result: InspectionResult, at_ns: int) -> None:
         """A result that was settled before has reached its PLC."""
+        self._parts.flight.told(slot)
         self._parts.ledger.submit(BookTold(result.result_id))
         self.told_at(result, at_ns)
 

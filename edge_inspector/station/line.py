@@ -503,8 +503,7 @@ class Line:
         if self._expected(seq):
             self._settled[seq] = opened.inspection
         self.parts.flight.verdict(opened.slot, result)
-        told = await self.links.tell_result(result, opened.link)
-        told = False if opened.asker_gone else told
+        told = await self.links.tell_result(opened.slot, result, opened.link, asker_gone=opened.asker_gone)
         if told:
             self.parts.flight.told(opened.slot)
         told_ns = self.parts.clock.monotonic_ns()

@@ -23,7 +23,10 @@ _MOST_UNTOLD = 1000
 
 @dataclass(frozen=True)
 class _Untold:
-    link: PlcLink
+    """The first of these links that has brought it to its PLC counts."""
+
+    links: Sequence[PlcLink]
+    slot: int
     result: InspectionResult
 
 
@@ -51,39 +54,43 @@ class Links:
             else:
                 await link.tell(message)
 
-    async def tell_result(self, result: InspectionResult, asker: PlcLink | None) -> bool | None:
+    async def tell_result(
+        self, slot: int, result: InspectionResult, asker: PlcLink | None, *, asker_gone: bool = False
+    ) -> bool | None:
         """Tell all of them; gives whether the PLC can read it now, None = `written` will say.
 
-        That is the PLC that asked, or any where the station itself numbers the parts.
+        That is the PLC that asked, or any where the station itself numbers the parts. `asker_gone`: it has restarted.
         """
         await self.tell(result)
+        if asker_gone:
+            return False
         concerned = self._links if asker is None else (asker,)
         if not concerned or not all(link.dials for link in concerned):
             return bool(concerned)
         if len(self._untold) >= _MOST_UNTOLD:
             self._give_up(next(iter(self._untold)))
-        self._untold[result.result_id] = _Untold(concerned[0], result)
+        self._untold[result.result_id] = _Untold(concerned, slot, result)
         return None
 
     def written(self, link: PlcLink, request: ResultWritten) -> None:
         """A link that dials has brought results to its PLC."""
         for result_id in request.result_ids:
             waiting = self._untold.get(result_id)
-            if waiting is not None and waiting.link is link:
+            if waiting is not None and link in waiting.links:
                 del self._untold[result_id]
-                self._booking.told(waiting.result, request.at_ns)
+                self._booking.told(waiting.slot, waiting.result, request.at_ns)
 
     def restarted(self, link: PlcLink, plc_boot_id: int) -> None:
         """The PLC behind a link has started again: what the start before it asked for reaches nobody any more."""
         for result_id, waiting in list(self._untold.items()):
             asked_by = waiting.result.trigger.plc_boot_id
-            if waiting.link is link and asked_by and asked_by != plc_boot_id:
+            if link in waiting.links and asked_by and asked_by != plc_boot_id:
                 self._give_up(result_id)
 
     @property
     def telling(self) -> bool:
         """Whether a result is on its way to a PLC that is there."""
-        return any(waiting.link.name not in self.away for waiting in self._untold.values())
+        return any(link.name not in self.away for waiting in self._untold.values() for link in waiting.links)
 
     def give_up(self) -> None:
         """The station stops: what has not reached a PLC by now never will."""

@@ -12,6 +12,7 @@ import logging
 import struct
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
 from typing import Any
 
 from asyncua import Server, ua
@@ -180,6 +181,62 @@ async def newest_is_discarded_although_the_oldest_may_not(bench: Bench) -> bool:
     return bench.published(subscription) != [0, 2]
 
 
+async def _set_mode(subscription: Any, created: Any, mode: ua.MonitoringMode) -> None:
+    await subscription.monitored_item_srv.set_monitoring_mode(mode, [created.MonitoredItemId])
+
+
+async def disabled_item_reports_what_waited(bench: Bench) -> bool:
+    subscription = await bench.subscription()
+    await bench.put("number", 1, ua.VariantType.UInt32)
+    created = await bench.item(subscription, "number")
+    await _set_mode(subscription, created, ua.MonitoringMode.Disabled)
+    return bench.published(subscription) != []
+
+
+async def disabled_event_item_reports(bench: Bench) -> bool:
+    """What waited, and what comes."""
+    subscription = await bench.subscription()
+    read = ua.ReadValueId(ua.NodeId(ua.ObjectIds.Server), ua.AttributeIds.EventNotifier)
+    message = ua.SimpleAttributeOperand(BrowsePath=[ua.QualifiedName("Message")], AttributeId=ua.AttributeIds.Value)
+    parameters = ua.MonitoringParameters(1, 0.0, ua.EventFilter([message]), 10)
+    (created,) = await subscription.monitored_item_srv.create_monitored_items(
+        ua.CreateMonitoredItemsParameters(
+            subscription.data.SubscriptionId,
+            ItemsToCreate=[ua.MonitoredItemCreateRequest(read, ua.MonitoringMode.Reporting, parameters)],
+        )
+    )
+    events = await bench.server.get_event_generator()
+    await events.trigger()
+    assert subscription._triggered_events
+    await _set_mode(subscription, created, ua.MonitoringMode.Disabled)
+    before = bool(subscription._triggered_events)
+    await events.trigger()
+    return before or bool(subscription._triggered_events)
+
+
+async def enabled_item_does_not_report_the_value_it_had(bench: Bench) -> bool:
+    subscription = await bench.subscription()
+    await bench.put("number", 1, ua.VariantType.UInt32)
+    created = await bench.item(subscription, "number")
+    bench.published(subscription)
+    await _set_mode(subscription, created, ua.MonitoringMode.Disabled)
+    await _set_mode(subscription, created, ua.MonitoringMode.Reporting)
+    return bench.published(subscription) != [1]
+
+
+async def item_has_times_that_nobody_wants(bench: Bench) -> bool:
+    subscription = await bench.subscription()
+    stamped = ua.DataValue(ua.Variant(1, ua.VariantType.UInt32), SourceTimestamp=datetime.now(timezone.utc))
+    await bench.server.write_attribute_value(bench.nodes["number"], stamped)
+    read = ua.ReadValueId(bench.nodes["number"], ua.AttributeIds.Value)
+    wanted = ua.MonitoredItemCreateRequest(read, ua.MonitoringMode.Reporting, ua.MonitoringParameters(1))
+    await subscription.monitored_item_srv.create_monitored_items(
+        ua.CreateMonitoredItemsParameters(subscription.data.SubscriptionId, ua.TimestampsToReturn.Server, [wanted])
+    )
+    (notification,) = subscription._pop_publish_result().NotificationMessage.NotificationData
+    return bool(notification.MonitoredItems[0].Value.SourceTimestamp is not None)
+
+
 async def flag_is_published_before_its_data(bench: Bench) -> bool:
     subscription = await bench.subscription()
     await bench.put("flag", False, ua.VariantType.Boolean)
@@ -236,6 +293,17 @@ async def dimensions_fill_the_memory(_: Bench) -> bool:
     return True
 
 
+async def dimensions_of_no_array_are_an_error_without_a_name(_: Bench) -> bool:
+    for claimed in (b"\x47" + struct.pack("<Iii", 7, 1, 1), b"\xc7" + struct.pack("<iIi", 1, 7, 0)):
+        try:
+            ua_binary.variant_from_binary(Buffer(claimed))
+        except ua.UaError:
+            continue
+        except (IndexError, TypeError):
+            return True
+    return False
+
+
 async def negative_length_reads_backwards(_: Bench) -> bool:
     data = Buffer(b"abcdefgh")
     data.read(8)
@@ -283,6 +351,10 @@ PROBES: tuple[Probe, ...] = (
     filter_that_cannot_work_is_taken,
     index_range_of_an_item_is_ignored,
     sampling_item_reports,
+    disabled_item_reports_what_waited,
+    disabled_event_item_reports,
+    enabled_item_does_not_report_the_value_it_had,
+    item_has_times_that_nobody_wants,
     unknown_item_cannot_be_modified,
     modified_queue_has_no_limit,
     newest_is_discarded_although_the_oldest_may_not,
@@ -295,6 +367,7 @@ PROBES: tuple[Probe, ...] = (
     text_of_any_length_is_taken,
     array_of_nulls_fills_the_memory,
     dimensions_fill_the_memory,
+    dimensions_of_no_array_are_an_error_without_a_name,
     negative_length_reads_backwards,
     transferred_subscription_asks_the_old_connection,
     session_tokens_can_be_guessed,

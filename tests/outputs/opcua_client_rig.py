@@ -166,6 +166,12 @@ class FakePlc:
         self.writes.clear()
         self.refusals.clear()
 
+    async def only_to_be_written(self, tag: str) -> None:
+        """By clients; the PLC's program reads it all the same."""
+        node, write = self._server.get_node(self.nodes[tag]), ua.Variant(2, ua.VariantType.Byte)
+        for level in (ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel):
+            await node.write_attribute(level, ua.DataValue(write))
+
     async def beat(self) -> None:
         """One more heartbeat."""
         await self.put(Heartbeat=self["Control.Heartbeat"] + 1)

@@ -29,7 +29,10 @@ from edge_inspector.datatypes import Evaluation, Identity, InspectionResult, Mod
 from edge_inspector.errors import OutputError
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import Alive, OutputOrder, ResultWritten, StationStatus
+from edge_inspector.outputs.digital.config import CameraLines
 from edge_inspector.outputs.digital.link import Config, DigitalLink
+from edge_inspector.outputs.digital.signals import Role, risen_last
+from edge_inspector.outputs.digital.wires import CameraWires
 
 pytestmark = pytest.mark.anyio
 PATIENT_S = 20.0
@@ -207,6 +210,16 @@ async def test_levels_and_pulses_become_orders_and_are_ordered_again_while_nothi
         assert orders.index(wanted[0]) < len(orders) - 1 - orders[::-1].index(wanted[1])
 
 
+async def test_a_camera_is_ordered_to_let_lines_fall_first_and_ready_rises_behind_ok() -> None:
+    lines: dict[Role, str | int] = {"ready": "Line2", "ok": "Line3", "not_ok": "Line4"}
+    wires = CameraWires(CameraLines.model_validate({"camera": "top", **lines}), lines, SystemClock())
+    await wires.open()
+    await wires.put({"ready": False, "ok": False, "not_ok": True}, None)
+    wires.orders(None)
+    await wires.put({"ready": True, "ok": True, "not_ok": False}, None)
+    assert [(one.line, one.on) for one in wires.orders(None)] == [("Line4", False), ("Line3", True), ("Line2", True)]
+
+
 # --- remote I/O -------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +270,18 @@ async def test_coils_follow_the_signals_and_written_results_are_told() -> None:
         assert [written.count(edge) for edge in ((0, True), (7, True))] == [1, 1]
     assert [one.result_ids for one in requests if isinstance(one, ResultWritten)] == [("s.0a.1",), ("s.0a.2",)]
     assert written[-2:] == [(0, False), (7, False)]  # closed: everything falls
+
+
+async def test_ok_is_confirmed_before_ready_calls_for_the_next_part() -> None:
+    """Coils are written one by one: behind READY a slow device would bring this OK in the middle of the next part."""
+    port = free_port()
+    async with remote_io(port) as written, io_link(port, refresh_ms=10_000) as link, received(link):
+        await link.tell(replace(READY, queue_depth=1))
+        await link.tell(Alive())
+        await link.tell(a_result(1))
+        await link.tell(READY)
+        await until(lambda: (0, True) in written)
+        assert [edge for edge in written if edge[1]] == [(7, True), (0, True)]
 
 
 async def test_all_coils_fall_when_the_station_is_cancelled() -> None:
@@ -374,6 +399,67 @@ async def test_the_connection_to_a_silent_device_is_reset_so_that_nothing_of_it_
         with anyio.fail_after(PATIENT_S):
             await until(lambda: bool(lost))
     assert isinstance(lost[0], ConnectionResetError)
+
+
+async def test_an_ok_that_is_not_confirmed_in_its_parts_time_is_taken_back_with_the_connection() -> None:
+    """Whatever the device's own time is: later the edge would be the next part's."""
+    lost: list[Exception | None] = []
+
+    def answer(asked: bytes) -> bytes:
+        return b"\0" if asked[8:12] == bytes((0, 7, 0xFF, 0)) else asked
+
+    async with bad_device(answer, lost) as port:
+        with anyio.fail_after(5):  # half of what the device may take
+            async with io_link(port, timeout_s=10) as link:
+                await link.tell(a_result(1, in_s=0.3))
+                with pytest.raises(OutputError, match="no answer within"):
+                    await link.receive()
+                await until(lambda: bool(lost))
+    assert isinstance(lost[0], ConnectionResetError)
+
+
+async def test_an_ok_whose_time_runs_out_behind_a_slow_write_is_not_written() -> None:
+    written: list[bytes] = []
+
+    def answer(asked: bytes) -> bytes:
+        written.append(asked[8:11])
+        if written.count(b"\0\0\0") == 2:  # the first one was at the start
+            time.sleep(0.6)
+        return asked
+
+    async with bad_device(answer, []) as port, io_link(port, refresh_ms=10_000) as link:
+        await link.tell(READY)
+        await link.tell(Alive())
+        async with received(link):
+            await until(lambda: b"\0\0\xff" in written)
+        await link.tell(replace(READY, ready=False))
+        await link.tell(a_result(1, in_s=0.5))
+        with pytest.raises(OutputError, match="too slow: the time for coil 7 is over"):
+            await link.receive()
+    assert b"\0\7\xff" not in written
+
+
+async def test_a_reject_that_is_told_during_a_write_is_reported_by_the_next_one() -> None:
+    tell: list[Callable[[], object]] = []
+
+    def answer(asked: bytes) -> bytes:
+        if tell and asked[9] == 7 and asked[10]:
+            tell.pop()()
+        return asked
+
+    async with bad_device(answer, []) as port, io_link(port, refresh_ms=10) as link, received(link) as requests:
+        await link.tell(READY)
+        tell.append(lambda: asyncio.ensure_future(link.tell(a_result(2, Evaluation.NOT_OK))))
+        await link.tell(a_result(1))
+        await until(lambda: len(requests) == 2)
+    assert [one.result_ids for one in requests if isinstance(one, ResultWritten)] == [("s.0a.1",), ("s.0a.2",)]
+
+
+def test_of_lines_that_change_at_once_those_that_fall_are_first_and_ready_rises_last() -> None:
+    levels: dict[Role, bool] = {"ready": True, "ok": True, "not_ok": False, "healthy": True, "heartbeat": False}
+    assert sorted(levels, key=lambda role: risen_last(levels, role)) == [
+        *("not_ok", "heartbeat", "ok", "healthy", "ready")
+    ]
 
 
 async def test_a_receive_that_was_cancelled_in_the_middle_of_a_write_goes_on_where_it_was() -> None:

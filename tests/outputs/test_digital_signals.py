@@ -154,6 +154,16 @@ def test_an_ok_that_still_waits_when_the_next_part_comes_is_withheld() -> None:
     assert lines.signals.withheld == ("s.0a.2",)
 
 
+def test_no_part_is_called_for_while_an_ok_still_waits() -> None:
+    """Who sends the next part at READY would take the edge that follows for that part's."""
+    lines = Lines().tell(Alive(), READY, a_result(1), a_result(2))
+    assert {"ok", "ready"} & lines.energised() == {"ok"}
+    lines.until(199)
+    assert {"ok", "ready"} & lines.energised() == set()
+    lines.until(200)
+    assert {"ok", "ready"} & lines.energised() == {"ok", "ready"}
+
+
 def test_a_pulse_that_is_being_given_keeps_its_length_whatever_comes() -> None:
     lines = Lines().tell(READY, Alive(), a_result(1)).until(50)
     lines.tell(replace(READY, queue_depth=1), replace(READY, ready=False, halted=True, queue_depth=1)).until(1000)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -39,6 +40,7 @@ from edge_inspector.interfaces import (
     TriggerAccepted,
     TriggerRequest,
 )
+from edge_inspector.outputs.opcua_client.session import Session
 from edge_inspector.plc.function_block import READS, FunctionBlock
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +129,21 @@ async def test_a_result_that_is_overtaken_before_it_is_written_is_never_written(
         (written,) = await s.until(ResultWritten)
         assert written.result_ids == ("s7.0badcafe.12",)
         assert 11 not in plc.seen("Result.TriggerSeq")
+
+
+async def test_a_result_that_the_plc_cannot_see_is_not_said_to_be_written(plc: FakePlc, tmp_path: Path) -> None:
+    async with station(link_to(plc.port, tmp_path)) as s:
+        await s.linked(plc)
+        await plc.put(BootIdEcho=BOOT + 1)
+        await s.until(LinkState)
+        await s.link.tell(result(11))
+        await s.link.tell(Alive())
+        await eventually(lambda: plc["Status.Heartbeat"] == 1)
+        assert not plc["Status.ResultsValid"]
+        assert not [one for one in s.requests if isinstance(one, ResultWritten)]
+        await plc.put(BootIdEcho=BOOT)
+        (written,) = await s.until(ResultWritten)
+        assert written.result_ids == ("s7.0badcafe.11",)
 
 
 async def test_every_result_in_the_ring_has_reached_the_plc(plc: FakePlc, tmp_path: Path) -> None:
@@ -356,6 +373,67 @@ async def test_a_closed_link_leaves_neither_a_result_nor_a_session(plc: FakePlc,
     await eventually(lambda: plc.sessions == 0)
 
 
+@pytest.mark.parametrize("last", [1, 2, 3])
+async def test_a_link_that_is_closed_in_the_middle_of_a_write_leaves_no_result(
+    plc: FakePlc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    link = link_to(plc.port, tmp_path)
+    written = 0
+
+    async def cut_off(session: Session, *args: Any, **kwargs: Any) -> Any:
+        nonlocal written
+        answers = await write(session, *args, **kwargs)
+        written += 1
+        if written == last:  # the server has taken it, and we do not hear of it
+            stop.cancel()
+            await anyio.sleep(10)
+        return answers
+
+    async with station(link) as s:
+        await s.linked(plc)
+        await link.tell(READY)
+    plc.poke({"Status.TriggerReady": True, "Status.Word": 0xFFFF})  # as a lost connection leaves it
+    await link.tell(result(11))
+    with anyio.CancelScope() as stop:
+        async with link:
+            write = Session.write
+            monkeypatch.setattr(Session, "write", cut_off)
+            await received_for_ever(link)
+    assert written == last + 1
+    assert (plc["Status.ResultsValid"], plc["Status.TriggerReady"], plc["Status.Word"]) == (False, False, 0)
+    assert (plc["Result.TriggerSeq"], plc["Result.Evaluation"]) == (0, 0)
+
+
+async def test_a_write_whose_answer_nobody_has_heard_is_taken_back_all_the_same(
+    plc: FakePlc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The PLC has the flags of a result that is held no longer when the next cycle begins."""
+    clock = SetClock()
+    link = link_to(plc.port, tmp_path, clock, acknowledge=False)
+    async with station(link) as s:
+        await s.linked(plc)
+    await link.tell(result(11))
+
+    async def cut_off(session: Session, *args: Any, **kwargs: Any) -> Any:
+        answers = await write(session, *args, **kwargs)
+        if plc["Status.ResultsValid"]:
+            stop.cancel()
+            await anyio.sleep(10)
+        return answers
+
+    write = Session.write
+    async with link:
+        with anyio.CancelScope() as stop, monkeypatch.context() as patched:
+            patched.setattr(Session, "write", cut_off)
+            await received_for_ever(link)
+        assert (plc["Result.TriggerSeq"], plc["Status.ResultsValid"]) == (11, True)
+        clock.ahead_s = 1
+        async with anyio.create_task_group() as group:
+            group.start_soon(received_for_ever, link)
+            await eventually(lambda: plc["Result.TriggerSeq"] == 0 and not plc["Status.ResultsValid"])
+            group.cancel_scope.cancel()
+
+
 async def test_receive_may_be_cancelled_at_any_await(plc: FakePlc, tmp_path: Path) -> None:
     link = link_to(plc.port, tmp_path)
     async with station(link) as s:
@@ -450,6 +528,16 @@ async def test_a_plc_that_has_lost_its_memory_gets_the_whole_image_again(plc: Fa
         await eventually(lambda: plc["Status.BootId"] == BOOT and plc["Result.TriggerSeq"] == 11)
         assert (plc["Result.PartId"], plc["Ident.StationId"]) == ("part-11", "s7")
         assert plc.writes[0]["Status.ResultsValid"] is False
+
+
+async def test_a_plc_that_lets_nobody_read_our_boot_id_gets_it_again_when_it_starts_anew(tmp_path: Path) -> None:
+    async with running() as plc:
+        await plc.only_to_be_written("Status.BootId")
+        async with station(link_to(plc.port, tmp_path)) as s:
+            await s.linked(plc)
+            await plc.cleared()
+            await plc.put(PlcBootId=PLC_BOOT + 1)
+            await eventually(lambda: plc["Status.BootId"] == BOOT)
 
 
 async def test_a_plc_whose_program_writes_our_tags_is_told_so(plc: FakePlc, tmp_path: Path) -> None:

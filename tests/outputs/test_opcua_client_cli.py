@@ -71,6 +71,17 @@ def station_file(folder: Path, port: int, more: str = "") -> Path:
     return path
 
 
+async def test_the_certificate_made_at_the_first_call_is_the_stations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    path = station_file(tmp_path, 1)
+    path.write_text(path.read_text().replace('security = "None"', 'security = "Basic256Sha256"'))
+    assert (await run("browse", "--write-mapping", str(path))).exit_code == 2  # nobody is there
+    made = tmp_path / "state" / "plc" / "line" / "pki" / "own" / "cert.der"
+    assert b":edge-inspector:s7" in made.read_bytes()
+
+
 async def test_browse_shows_path_node_type_and_access(plc: FakePlc) -> None:
     answer = await run("browse", f"opc.tcp://127.0.0.1:{plc.port}", "--json")
     assert answer.exit_code == 0, answer.output

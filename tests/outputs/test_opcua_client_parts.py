@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import pytest
@@ -20,7 +20,7 @@ from edge_inspector.outputs.opcua_client.node_text import node_id, text_of
 from edge_inspector.outputs.opcua_client.steps import steps
 from edge_inspector.plc.handshake import Contract
 from edge_inspector.plc.image import identity_image, image
-from edge_inspector.plc.tags import BY_NAME, RING_WORDS, Value
+from edge_inspector.plc.tags import BY_NAME, RING_ROWS, RING_WORDS, Value
 
 NAMESPACES = ["http://opcfoundation.org/UA/", "urn:plc", URI, "urn:a;b%c"]
 KINDS = ua.VariantType
@@ -319,6 +319,18 @@ def test_a_result_behind_the_slot_does_not_take_back_the_one_in_it() -> None:
     assert "Result.Ring" in written
     assert not {tag for tag in written if tag.startswith("Result.")} - {"Result.Ring"}
     assert "Status.ResultsValid" not in written
+
+
+def test_a_row_of_the_ring_that_changes_is_emptied_first() -> None:
+    """Sixteen results later its place is taken: half of the old one and half of the new one must not look like one."""
+    contract = greeted(False)
+    for seq in range(1, RING_ROWS + 1):
+        contract = contract.told(result(seq), seq)
+    before = whole(contract)
+    down, up = steps(before, whole(contract.told(result(RING_ROWS + 1), RING_ROWS + 1)))
+    emptied, old = cast("tuple[int, ...]", dict(down)["Result.Ring"]), cast("tuple[int, ...]", before["Result.Ring"])
+    assert emptied == (*[0] * RING_WORDS, *old[RING_WORDS:])
+    assert cast("tuple[int, ...]", dict(up)["Result.Ring"])[0] == RING_ROWS + 1
 
 
 def test_while_anything_is_unknown_the_flags_wait_until_the_data_are_there() -> None:

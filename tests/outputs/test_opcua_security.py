@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from asyncua.crypto import security_policies, uacrypto
 from cryptography.hazmat.primitives import serialization
 from security_kit import AES, BASIC, PASSWORD, Station
 
+from edge_inspector.outputs.opcua_server.limits import MAX_READERS
 from edge_inspector.outputs.opcua_server.security import own, pki_of, users
 from edge_inspector.outputs.opcua_server.security.certificates import host_names, read_certificates, thumbprint
 
@@ -277,6 +279,15 @@ async def test_where_the_file_allows_it_anybody_reads_and_nobody_writes_without_
         assert not readable.access.may_write(session.user)
     named = await kit.client_of(readable, None, user="line")
     assert await refused(named) == "BadIdentityTokenRejected"  # a password never crosses a network in the clear
+
+
+async def test_readers_leave_sessions_for_those_who_may_write(readable: Station) -> None:
+    """Anybody may read here, and there are ten sessions only."""
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_READERS):
+            reader = await stack.enter_async_context(await kit.client_of(readable, None))
+        assert await refused(await kit.client_of(readable, None)) == "BadTooManySessions"
+        await reader.activate_session()  # its own place counts for nobody else
 
 
 async def test_on_this_machine_anybody_may_write_without_a_certificate(here: Station) -> None:

@@ -135,6 +135,33 @@ def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> 
         assert (made.stat().st_uid, made.stat().st_gid) == owner
 
 
+def test_root_gives_nothing_away_through_a_link_in_the_place_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the state folder exchanges what `sudo edge-inspector opcua user add` has made a moment ago."""
+    valuable, state = tmp_path / "etc", tmp_path / "state"
+    for folder in (valuable, state):
+        folder.mkdir()
+    given: list[tuple[str, bool]] = []
+    make = Path.mkdir
+
+    def exchanged(self: Path, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        self.rmdir()
+        self.symlink_to(valuable)
+
+    def chown(path: Path, _uid: int, _gid: int, *, follow_symlinks: bool = True) -> None:
+        given.append((Path(path).name, follow_symlinks))
+
+    monkeypatch.setattr(Path, "mkdir", exchanged)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(os, "lchown", lambda path, uid, gid: chown(path, uid, gid, follow_symlinks=False))
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
+    write_file(state / "pki" / "users.txt", b"x", 0o600)
+    assert given == [("pki", False)]
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +396,17 @@ def test_a_ca_that_has_ended_gives_nobody_trust() -> None:
 )
 def test_dates_count_as_far_as_the_clock_can_tell(now: dt.datetime, synced: bool, expected: str) -> None:
     assert verdict(a_list(PLC), PLC, now=now, synced=synced) == expected
+
+
+def test_a_certificate_signed_by_an_algorithm_that_nobody_knows_is_refused() -> None:
+    """Read only when it is asked for: it must not end in a traceback that any stranger can cause."""
+    known, unknown = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d01017f")
+    der = kit.party("strange").der
+    assert der.count(known) == 2  # inside what is signed, and beside the signature
+    strange = x509.load_der_x509_certificate(der.replace(known, unknown))
+    with pytest.raises(Refused) as caught:
+        trust.TrustList((strange,)).check((strange,), kit.NOW, True)
+    assert caught.value.code == ua.StatusCodes.BadSecurityChecksFailed
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,30 @@ def test_a_client_that_knocked_is_listed_trusted_and_distrusted(pki: Pki) -> Non
     rows = {row.split()[0]: row.split()[1:] for row in listed.stdout.splitlines() if row.split()}
     assert rows["rejected"] == [digits, "2028-02-29", kit.URI, "CN=plc"]
     assert rows["own"][2] == "urn:vision:edge-inspector:cell-3"
-    assert opcua("trust", digits[:8]).stdout.split()[:2] == ["trusted:", digits]
+    assert opcua("trust", digits[:16]).stdout.split()[:2] == ["trusted:", digits]
     assert ["trusted", digits] in [row.split()[:2] for row in opcua("certificates").stdout.splitlines()]
     assert opcua("distrust", digits).exit_code == 0
     assert digits not in opcua("certificates").stdout
+
+
+def test_a_damaged_file_is_named_and_keeps_nobody_from_taking_trust_back(pki: Pki) -> None:
+    pki.make()
+    (pki.trusted / "plc.der").write_bytes(PLC.der)
+    (pki.trusted / "old.der").write_text("half a certif")
+    listed = opcua("certificates")
+    assert listed.exit_code == 2
+    assert thumbprint(PLC.certificate) in listed.output
+    assert "old.der: not a certificate" in listed.output
+    assert opcua("distrust", thumbprint(PLC.certificate)).exit_code == 0
+    assert not (pki.trusted / "plc.der").exists()
+
+
+def test_trust_is_taken_from_every_copy_of_a_certificate(pki: Pki) -> None:
+    pki.make()
+    for name in ("plc.der", "plc_copied_by_hand.der"):
+        (pki.trusted / name).write_bytes(PLC.der)
+    assert opcua("distrust", thumbprint(PLC.certificate)).exit_code == 0
+    assert list(pki.trusted.iterdir()) == []
 
 
 def test_the_name_of_a_stranger_does_nothing_to_the_terminal(pki: Pki) -> None:
@@ -96,8 +116,8 @@ def test_files_of_clients_cas_and_revocation_lists_are_taken(pki: Pki, tmp_path:
     [
         (("trust", "nothing.der"), "neither a file nor"),
         (("trust", "station.toml"), "not a certificate"),
-        (("trust", "01234567"), "no rejected certificate"),
-        (("distrust", "01234567"), "no trusted certificate"),
+        (("trust", "0123456789ABCDEF"), "no rejected certificate"),
+        (("distrust", "0123456789ABCDEF"), "no trusted certificate"),
         (("certificates", "--station", "other.toml"), "no such file"),
         (("certificates", "--link", "other"), "has no OPC UA server 'other'; expected line"),
         (("user", "remove", "x"), "the users are none"),

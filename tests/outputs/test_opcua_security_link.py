@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 import security_kit as kit
 from asyncua import Client, ua
@@ -110,6 +112,25 @@ async def test_a_big_write_of_a_reader_is_refused_item_by_item(served: Served) -
         answers = await client.uaclient.write(ua.WriteParameters(values))
         assert {answer.name for answer in answers} == {"BadUserAccessDenied"}
         assert len(answers) == 120
+
+
+async def test_a_subscription_whose_client_is_gone_goes_to_its_user_and_to_no_other(served: Served) -> None:
+    lost = await kit.client_of(served, PLC, user="line")
+    await lost.connect()
+    wanted = ua.TransferSubscriptionsParameters([(await lost.create_subscription(1000, None)).subscription_id], False)
+    lost.uaclient.protocol.transport.abort()
+    assert served.link._server is not None
+    sessions = served.link._server.iserver._external_sessions
+    async with await kit.client_of(served, PLC, user="admin") as other:
+        with anyio.fail_after(30):
+            while all(one.connected for one in sessions.values()):
+                await other.nodes.server_state.read_value()
+        (answer,) = await other.uaclient.transfer_subscriptions(wanted)
+        assert answer.StatusCode.name == "BadSubscriptionIdInvalid"
+    async with await kit.client_of(served, PLC, user="line") as same:
+        (answer,) = await same.uaclient.transfer_subscriptions(wanted)
+        assert answer.StatusCode.is_good()
+    await lost.disconnect_sessionless()
 
 
 async def test_a_stranger_gets_its_status_code_through_all_layers(served: Served) -> None:

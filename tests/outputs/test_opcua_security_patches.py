@@ -277,6 +277,28 @@ async def test_a_session_needs_a_nonce(secured: Station) -> None:
     await client.disconnect_sessionless()
 
 
+@pytest.mark.parametrize("shown", [OTHER.der, b""], ids=["another trusted one", "none"])
+async def test_a_channel_is_not_renewed_with_another_certificate(secured: Station, shown: bytes) -> None:
+    """asyncua verifies a renewal with the first certificate: a client that nobody trusts any more could show any."""
+    leaving = kit.party("leaving")
+    kit.trust(secured.pki, leaving)
+    client = await kit.client_of(secured, leaving, AES, user="line")
+    await client.connect()
+    kit.distrust(secured.pki, leaving)
+    client.uaclient.security_policy.host_certificate = shown
+    with pytest.raises(ua.uaerrors.BadSecurityChecksFailed):
+        await client.open_secure_channel(renew=True)
+    await client.disconnect()
+
+
+async def test_a_channel_is_not_renewed_by_another_policy(secured: Station) -> None:
+    client = await login_of(secured)
+    client.uaclient.security_policy.URI = security_policies.SecurityPolicyNone.URI
+    with pytest.raises(ua.uaerrors.BadSecurityPolicyRejected):
+        await client.open_secure_channel(renew=True)
+    await client.disconnect()
+
+
 async def test_who_has_no_key_of_a_trusted_certificate_is_told_and_left(secured: Station) -> None:
     thief = await kit.client_of(secured, kit.Party(PLC.certificate, OTHER.key), AES, user="line")
     with pytest.raises(ua.uaerrors.BadSecurityChecksFailed):

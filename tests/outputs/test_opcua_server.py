@@ -137,8 +137,9 @@ async def test_a_value_with_a_bad_status_is_refused(plc: Plc) -> None:
 
 async def test_a_tag_that_nobody_has_written_says_so(plc: Plc) -> None:
     initial = ua.StatusCode(ua.StatusCodes.UncertainInitialValue)
-    for tag in TAGS:
-        value = await plc.node(tag.name).read_data_value(raise_on_bad_status=False)
+    wanted = [ua.ReadValueId(plc.node(tag.name).nodeid, ua.AttributeIds.Value) for tag in TAGS]
+    values = await plc.client.uaclient.read(ua.ReadParameters(0, ua.TimestampsToReturn.Both, wanted))
+    for tag, value in zip(TAGS, values, strict=True):
         unknown = tag.writer == "plc" or (tag.name.startswith("Health.") and tag.name != "Health.QueueDepth")
         assert value.StatusCode == (initial if unknown else ua.StatusCode()), tag.name
         assert value.SourceTimestamp is not None, tag.name
@@ -149,7 +150,8 @@ async def test_a_written_tag_keeps_the_clients_time_or_gets_ours(pair: tuple[Opc
     _, plc = pair
     node, long_ago = plc.node("Control.Heartbeat"), datetime(2020, 1, 1, tzinfo=timezone.utc)
     await node.write_value(ua.DataValue(ua.Variant(1, ua.VariantType.UInt32), SourceTimestamp=long_ago))
-    value = await node.read_data_value()
+    read = ua.ReadValueId(node.nodeid, ua.AttributeIds.Value)
+    (value,) = await plc.client.uaclient.read(ua.ReadParameters(0, ua.TimestampsToReturn.Both, [read]))
     assert (value.Value.Value, value.SourceTimestamp) == (1, long_ago)
     assert value.ServerTimestamp > long_ago
     before = datetime.now(timezone.utc)
@@ -157,6 +159,22 @@ async def test_a_written_tag_keeps_the_clients_time_or_gets_ours(pair: tuple[Opc
     value = await node.read_data_value()
     assert value.SourceTimestamp >= before
     assert value.StatusCode.is_good()
+
+
+@pytest.mark.parametrize("wanted", ua.TimestampsToReturn)
+async def test_a_client_gets_the_times_that_it_wants(plc: Plc, wanted: ua.TimestampsToReturn) -> None:
+    read = ua.ReadValueId(plc.node("Status.BootId").nodeid, ua.AttributeIds.Value)
+    asked = ua.ReadParameters(0, wanted, [read])
+    if wanted == ua.TimestampsToReturn.Invalid:
+        with pytest.raises(ua.UaStatusCodeError, match="BadTimestampsToReturnInvalid"):
+            await plc.client.uaclient.read(asked)
+        return
+    (value,) = await plc.client.uaclient.read(asked)
+    source = wanted in (ua.TimestampsToReturn.Source, ua.TimestampsToReturn.Both)
+    server = wanted in (ua.TimestampsToReturn.Server, ua.TimestampsToReturn.Both)
+    assert (value.SourceTimestamp is not None, value.ServerTimestamp is not None) == (source, server)
+    with pytest.raises(ua.UaStatusCodeError, match="BadMaxAgeInvalid"):
+        await plc.client.uaclient.read(ua.ReadParameters(-1, wanted, [read]))
 
 
 async def test_a_null_text_is_an_empty_one(pair: tuple[OpcUaServerLink, Plc]) -> None:

@@ -149,6 +149,140 @@ async def test_ten_subscriptions_and_a_hundred_items_are_enough_for_a_session(pl
             await subscriptions[2].subscribe_data_change(node)
 
 
+async def test_sessions_that_nobody_activates_do_not_keep_the_plc_out(plc: Plc) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(limits.MAX_SESSIONS):
+            client = Client(url(plc))
+            await client.connect_sessionless()
+            stack.push_async_callback(client.disconnect_sessionless)
+            await client.create_session()
+        async with Client(url(plc)) as honest:
+            assert await honest.get_node(plc.node("Status.BootId").nodeid).read_value() == 77
+
+
+async def test_a_session_that_begins_again_leaves_nothing_of_the_one_before(plc: Plc) -> None:
+    async with Client(url(plc)) as client:
+        tasks = len(asyncio.all_tasks())
+        for _ in range(20):
+            await client.uaclient.create_session(ua.CreateSessionParameters(RequestedSessionTimeout=30_000))
+            await client.uaclient.activate_session(
+                ua.ActivateSessionParameters(UserIdentityToken=ua.AnonymousIdentityToken("anonymous"))
+            )
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) < tasks + 10
+
+
+async def test_subscriptions_end_with_their_session_and_take_no_place_of_others(
+    pair: tuple[OpcUaServerLink, Plc],
+) -> None:
+    """A client that keeps them would fill the whole server's hundred places with ten sessions, one after another."""
+    link, plc = pair
+    assert link._server is not None
+    everybodys = link._server.iserver.subscription_service.subscriptions
+    async with Client(url(plc)) as client:
+        number = (await client.create_subscription(1000, None)).subscription_id
+        assert number in everybodys
+        await client.uaclient.close_session(False)
+        assert number not in everybodys
+
+
+async def test_a_subscription_goes_to_the_same_user_after_its_client_is_gone_and_no_further_than_the_limit(
+    plc: Plc,
+) -> None:
+    lost = Client(url(plc))
+    await lost.connect()
+    numbers = [(await lost.create_subscription(1000, None)).subscription_id for _ in range(2)]
+    lost.uaclient.protocol.transport.abort()
+    async with Client(url(plc)) as client:
+        for _ in range(limits.MAX_SUBSCRIPTIONS - 1):
+            await client.create_subscription(1000, None)
+        wanted = ua.TransferSubscriptionsParameters(numbers, False)
+        while True:
+            answers = [one.StatusCode.name for one in await client.uaclient.transfer_subscriptions(wanted)]
+            if "Good" in answers:  # the server has seen by now that the other one is gone
+                break
+        assert answers == ["Good", "BadSubscriptionIdInvalid"]
+    await lost.disconnect_sessionless()
+
+
+SELECTED = ua.SimpleAttributeOperand(BrowsePath=[ua.QualifiedName("Message")], AttributeId=ua.AttributeIds.Value)
+ONE = ua.LiteralOperand(ua.Variant(1))
+
+
+def _in_list(*operands: Any) -> ua.EventFilter:
+    return ua.EventFilter([SELECTED], ua.ContentFilter([ua.ContentFilterElement(ua.FilterOperator.InList, operands)]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        pytest.param(ua.EventFilter([SELECTED]), "Good", id="one field"),
+        pytest.param(ua.EventFilter([SELECTED] * 200), "Good", id="200 fields"),
+        pytest.param(ua.EventFilter([SELECTED] * 201), "BadEventFilterInvalid", id="201 fields"),
+        pytest.param(_in_list(*[ONE] * 200), "Good", id="200 operands"),
+        pytest.param(_in_list(*[ONE] * 201), "BadEventFilterInvalid", id="201 operands"),
+        pytest.param(_in_list(ua.LiteralOperand(ua.Variant("x" * 17_000))), "BadEventFilterInvalid", id="17 kB"),
+        pytest.param(None, "BadEventFilterInvalid", id="none"),
+    ],
+)
+async def test_an_event_filter_is_no_larger_than_each_event_can_bear(plc: Plc, wanted: Any, code: str) -> None:
+    async with Client(url(plc)) as client:
+        subscription = await client.create_subscription(1000, None)
+        (made,) = await client.uaclient.create_monitored_items(_events(subscription.subscription_id, wanted, 1))
+        assert made.StatusCode.name == code
+
+
+async def test_ten_event_items_are_enough_for_a_session(plc: Plc) -> None:
+    async with Client(url(plc)) as client:
+        number = (await client.create_subscription(1000, None)).subscription_id
+        create = client.uaclient.create_monitored_items
+        made = await create(_events(number, ua.EventFilter([SELECTED]), limits.MAX_EVENT_ITEMS))
+        assert {one.StatusCode.name for one in made} == {"Good"}
+        (one,) = await create(_events(number, ua.EventFilter([SELECTED]), 1))
+        assert one.StatusCode.name == "BadTooManyMonitoredItems"
+        (data,) = await create(_items(plc, number))
+        assert data.StatusCode.is_good()
+
+
+def _events(subscription_id: int, wanted: Any, count: int) -> ua.CreateMonitoredItemsParameters:
+    read = ua.ReadValueId(ua.NodeId(ua.ObjectIds.Server), ua.AttributeIds.EventNotifier)
+    item = ua.MonitoredItemCreateRequest(read, ua.MonitoringMode.Reporting, ua.MonitoringParameters(1, 0, wanted, 10))
+    return ua.CreateMonitoredItemsParameters(subscription_id, ItemsToCreate=[item] * count)
+
+
+async def test_what_has_changed_while_an_item_only_sampled_is_told_when_it_reports(plc: Plc) -> None:
+    told: asyncio.Queue[int] = asyncio.Queue()
+
+    class Handler:
+        def datachange_notification(self, _node: Any, value: int, _data: Any) -> None:
+            told.put_nowait(value)
+
+    node = plc.node("Control.Command")
+    async with Client(url(plc)) as client:
+        subscription = await client.create_subscription(20, Handler())
+        await subscription.subscribe_data_change(client.get_node(node.nodeid))
+        await asyncio.wait_for(told.get(), 30)
+        await subscription.set_monitoring_mode(ua.MonitoringMode.Sampling)
+        for value in (41, 42):
+            await node.write_value(ua.DataValue(ua.Variant(value, ua.VariantType.UInt16)))
+        await subscription.set_monitoring_mode(ua.MonitoringMode.Reporting)
+        assert await asyncio.wait_for(told.get(), 30) == 42
+
+
+async def test_an_unknown_sequence_number_cannot_be_acknowledged(pair: tuple[OpcUaServerLink, Plc]) -> None:
+    link, plc = pair
+    async with Client(url(plc)) as client:
+        number = (await client.create_subscription(1000, None)).subscription_id
+        (session,) = (
+            one
+            for one in link._server.iserver._external_sessions.values()  # type: ignore[union-attr]
+            if number in one._own()
+        )
+        acks = [ua.SubscriptionAcknowledgement(number, 4711), ua.SubscriptionAcknowledgement(number + 1, 1)]
+        _, answers = session.publish(acks)
+        assert [one.name for one in answers] == ["BadSequenceNumberUnknown", "BadSubscriptionIdInvalid"]
+
+
 async def test_another_sessions_subscription_is_as_unknown_as_none(plc: Plc) -> None:
     async with Client(url(plc)) as victim, Client(url(plc)) as thief:
         number = (await victim.create_subscription(100, None)).subscription_id

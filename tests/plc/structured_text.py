@@ -10,7 +10,7 @@ from typing import Any
 _UNSIGNED_BITS: Mapping[str, int] = {"UDINT": 32, "UINT": 16}
 _DECLARATION = re.compile(r"^\s+(\w+) : ([^;:]+?)(?: := (\w+))?;", re.MULTILINE)
 _WORDS: Mapping[str, str] = {"AND": "and", "OR": "or", "NOT": "not", "MOD": "%", "TRUE": "True", "FALSE": "False"}
-_FUNCTIONS = {"wrapped": lambda difference: difference % 2**32, "UDINT_TO_DINT": int}
+_FUNCTIONS = {"UDINT_TO_DINT": int}
 
 
 class Program:
@@ -69,9 +69,8 @@ class Program:
         return f"{self._expression(target)} = {f'({new}) % 2**{bits}' if bits else new}"
 
     def _expression(self, text: str) -> str:
-        """Python for it; a difference of UDINTs wraps."""
+        """Python for it. As on a 64-bit controller (CODESYS) a result wraps only when it is assigned."""
         text = re.sub(r"(?<![<>!:])=", "==", text.replace("<>", "!="))
-        text = re.sub(r"([\w.\[\]]+ - [\w.\[\]]+)", r"wrapped(\1)", text)
 
         def named(found: re.Match[str]) -> str:
             word = found[0]

@@ -63,6 +63,11 @@ def test_ready_is_low_while_an_order_waits_for_its_answer() -> None:
     assert contract.told(RecipeAnswer(1, True, Reason.NONE), 2).accepts
 
 
+def test_the_answer_to_another_order_does_not_end_the_waiting() -> None:
+    contract, _ = linked().written(ORDER, 1)
+    assert not contract.told(RecipeAnswer(2, True, Reason.NONE), 2).accepts
+
+
 def test_an_order_of_a_link_that_is_not_the_master_changes_nothing() -> None:
     contract, _ = linked().written(ORDER, 1)
     contract = contract.told(RecipeAnswer(1, False, Reason.WRONG_MASTER), 2)

@@ -103,9 +103,9 @@ def test_the_shipped_block_decides_as_ours_does(
         now_ms += step_ms
         ours = ours.scanned(tags, now_ms * MS)
         theirs.scan(tags, now_ms, "part" if announces else None)
-        assert theirs.memory.ready == ours.ready
         if announces:
             ours = ours.announce("part", now_ms * MS)
+        assert theirs.memory.ready == ours.ready
         assert theirs.tags_out.TriggerSeq == ours.seq
         assert theirs.tags_out.BootIdEcho == ours.echo
         assert theirs.tags_out.RecipeReqSeq == ours.recipe_seq

@@ -117,8 +117,8 @@ class Secured:
     certificate: Path
     key: Path
 
-    def wire(self, policy: Policy, password: str) -> OpcUaWire:
-        return OpcUaWire(self.endpoint, Access(policy, self.certificate, self.key, "line", password))
+    def wire(self, policy: Policy, password: str, user: str = "line") -> OpcUaWire:
+        return OpcUaWire(self.endpoint, Access(policy, self.certificate, self.key, user, password))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     pki = pki_of(folder / "state" / "plc" / "line")
     pki.make()
     keeping.trust_file(pki, certificate)
-    users.write_users(pki.users, {"line": users.with_password("line", users.Role.PLC, PASSWORD)})
+    who = {"line": users.Role.PLC, "scada": users.Role.READER}
+    users.write_users(pki.users, {name: users.with_password(name, role, PASSWORD) for name, role in who.items()})
     plc = f'[plc.line]\ntype = "opcua_server"\nhost = "0.0.0.0"\nport = {port}\n'
     with real_station(folder, plc, port) as station:
         yield Secured(station, f"opc.tcp://127.0.0.1:{port}/edge-inspector", certificate, key)
@@ -168,6 +169,32 @@ def test_a_trusted_plc_plays_encrypted(secured: Secured, tmp_path: Path, policy:
 def test_a_wrong_password_is_told_as_such(secured: Secured) -> None:
     with pytest.raises(OutputError, match=r"(?i)identity|access|user"):
         asyncio.run(_open(secured.wire("Basic256Sha256", "guess")))
+
+
+def test_a_user_that_may_only_read_is_no_plc(secured: Secured) -> None:
+    async def greet() -> None:
+        async with secured.wire("Basic256Sha256", PASSWORD, "scada") as wire:
+            await wire.read(["Status.BootId"])
+            await wire.write({"Control.Heartbeat": 1, "Control.PlcBootId": 9})
+
+    with pytest.raises(ConfigError, match=r"refuses Control\.Heartbeat \(BadUserAccessDenied\).*--role plc"):
+        asyncio.run(greet())
+
+
+def test_a_plc_that_is_not_trusted_is_told_once_and_not_by_each_attempt(
+    secured: Secured, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = _certificate(tmp_path)
+    to = ["--endpoint", secured.endpoint, "--policy", "Basic256Sha256", "--wait-s", "1", "--log", str(tmp_path / "log")]
+    done = CliRunner().invoke(app, ["plc-sim", *to, "--certificate", str(certificate), "--private-key", str(key)])
+    assert done.exit_code == 2
+    assert done.output.count("waiting for the station") == 1
+    assert [record.name for record in caplog.records if record.name.startswith("asyncua")] == []
+
+
+def test_an_endpoint_is_opc_tcp() -> None:
+    with pytest.raises(ConfigError, match=r"endpoint 'http://192\.168\.10\.5': expected opc\.tcp://HOST:PORT"):
+        OpcUaWire("http://192.168.10.5", Access())
 
 
 def test_a_certificate_without_a_uri_or_none_at_all_is_refused(tmp_path: Path, secured: Secured) -> None:

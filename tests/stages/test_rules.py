@@ -71,7 +71,8 @@ def test_a_classified_view(scores: tuple[float, ...], evaluation: Evaluation, fo
     judgement = judge(["top"], SORTS, LIMITS, [view(shown(*scores))])
     assert judgement.evaluation is evaluation
     assert [defect.class_name for defect in judgement.defects] == found
-    assert judgement.reason is (Reason.DEFECT if found else Reason.NONE)
+    unsure = Reason.NOT_DECIDABLE if evaluation is NOT_DECIDABLE else Reason.NONE
+    assert judgement.reason is (Reason.DEFECT if found else unsure)
 
 
 @pytest.mark.parametrize("good", [0, 1], ids=["good first", "good last"])

@@ -19,6 +19,7 @@ from edge_inspector.health.vitals import read_vitals
 from edge_inspector.interfaces import (
     CommandAnswer,
     CommandRequest,
+    ExposureDone,
     LinkState,
     PartFeedback,
     PlcMessage,
@@ -32,6 +33,8 @@ from edge_inspector.interfaces import (
     Vitals,
 )
 from edge_inspector.station import daemon
+from edge_inspector.station.booking import Booking
+from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import connect_read_only
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +127,109 @@ async def test_a_result_for_a_plc_that_has_restarted_is_booked_as_not_told(rig: 
     assert [row.told for row in rig.rows()] == [False]
 
 
+async def test_a_plc_that_restarts_while_its_part_is_in_work_is_not_told_whatever_its_ring_shows(rig: Rig) -> None:
+    rig.recipe("r")
+    link = Dialled()
+    async with running(rig, link):
+        await link.ready()
+        rig.backend.slow.set()
+        link.trigger(1)
+        link.ask(LinkState(alive=True, plc_boot_id=999))
+        link.ask(CommandRequest(1, 5))
+        await link.until(CommandAnswer)
+        rig.backend.slow.clear()
+        await link.result(1)  # the link says that it is written: in the ring, where it is of another start
+        link.ask(CommandRequest(2, 5))
+        await link.until(CommandAnswer, lambda answer: answer.seq == 2)
+    assert [row.told for row in rig.rows()] == [False]
+    assert rig.books().balanced
+
+
+@pytest.mark.parametrize("away", [0, 1])
+async def test_a_part_that_the_station_numbers_is_told_when_any_link_has_written_it(rig: Rig, away: int) -> None:
+    rig.recipe("r", trigger="timer", period_s=0.05)
+    links = [Dialled(), Dialled()]
+    links[1].name = "second"
+    links[away].confirm = False
+    links[away].away.set()
+    async with running(rig, *links, master=""):
+        await links[0].until(InspectionResult)
+        await links[0].until(InspectionResult, lambda r: r.trigger.seq == 3)
+    assert {row.told for row in rig.rows()} == {True}
+    assert rig.books().balanced
+
+
+async def test_a_part_that_the_station_numbers_is_told_where_one_link_need_not_dial(rig: Rig) -> None:
+    rig.recipe("r", trigger="timer", period_s=0.05)
+    served, dialled = FakeLink(), Dialled()
+    dialled.name = "dialled"
+    dialled.confirm = False
+    async with running(rig, served, dialled, master=""):
+        await served.until(InspectionResult)
+        dialled.away.set()
+    assert {row.told for row in rig.rows()} == {True}
+
+
+async def test_a_written_result_is_told_in_the_flight_record_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed before the ledger has it on disk must not book later that nobody was told."""
+    told: list[int] = []
+    monkeypatch.setattr(FlightRecord, "told", lambda _self, slot: told.append(slot))
+    rig.recipe("r")
+    link = Dialled()
+    async with running(rig, link):
+        await link.ready()
+        link.trigger(1)
+        await link.result(1)
+        link.ask(CommandRequest(1, 5))
+        await link.until(CommandAnswer)
+    assert len(told) == 1
+
+
+async def test_only_the_link_that_asked_can_have_written_a_result(rig: Rig) -> None:
+    rig.recipe("r")
+    link, other = Dialled(), Dialled()
+    other.name = "other"
+    link.confirm = False
+    async with running(rig, link, other):
+        await link.ready()
+        link.trigger(1)
+        await link.result(1)
+        link.away.set()
+    assert [row.told for row in rig.rows()] == [False]
+
+
+async def test_a_plc_whose_link_was_down_for_a_moment_is_still_told(rig: Rig) -> None:
+    rig.recipe("r")
+    link = Dialled()
+    link.confirm = False
+    async with running(rig, link):
+        await link.ready()
+        link.trigger(1)
+        told = await link.result(1)
+        link.ask(LinkState(alive=False, plc_boot_id=told.trigger.plc_boot_id))
+        link.ask(ResultWritten((told.result_id,), told.settled_ns))
+    assert [row.told for row in rig.rows()] == [True]
+
+
+async def test_for_one_untold_result_too_many_the_oldest_is_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_inspector.station.links._MOST_UNTOLD", 2)
+    given_up: list[str] = []
+    monkeypatch.setattr(Booking, "not_told", lambda _self, result: given_up.append(result.result_id))
+    rig.recipe("r")
+    link = Dialled()
+    link.confirm = False
+    async with running(rig, link):
+        await link.ready()
+        told = []
+        for seq in (1, 2, 3):
+            link.trigger(seq)
+            told.append((await link.result(seq)).result_id)
+            await link.ready()
+        assert given_up == told[:1]
+        link.away.set()
+    assert given_up == told
+
+
 async def test_a_result_written_after_its_deadline_is_an_event(rig: Rig) -> None:
     rig.recipe("r")
     link = Dialled()
@@ -177,7 +283,37 @@ async def test_beside_a_master_no_other_link_is_ready_for_triggers(rig: Rig) -> 
     other.name = "hmi"
     async with running(rig, master, other):
         await master.ready()
-        assert not (await other.until(StationStatus, lambda s: s.recipe_ready)).ready
+        master.ask(CommandRequest(1, 5))
+        await master.until(CommandAnswer)
+        assert [s.recipe_ready for s in other.told if isinstance(s, StationStatus)][-1]
+        assert not any(s.ready for s in other.told if isinstance(s, StationStatus))
+
+
+async def test_only_the_plc_that_asked_hears_that_its_part_was_exposed(rig: Rig) -> None:
+    """Two PLCs may be at the same number."""
+    rig.recipe("r")
+    master, other = FakeLink(), FakeLink()
+    other.name = "hmi"
+    async with running(rig, master, other):
+        await master.ready()
+        master.trigger(1)
+        await master.until(ExposureDone)
+        await other.result(1)
+    assert not [one for one in other.told if isinstance(one, ExposureDone | TriggerAccepted)]
+
+
+async def test_a_heartbeat_that_was_away_for_a_moment_is_no_restart_of_the_plc(rig: Rig) -> None:
+    rig.recipe("r")
+    async with rig.running() as link:
+        await link.ready()
+        rig.backend.slow.set()
+        link.trigger(1)
+        link.ask(LinkState(alive=False, plc_boot_id=9))
+        link.ask(CommandRequest(1, 5))
+        await link.until(CommandAnswer)
+        rig.backend.slow.clear()
+        await link.result(1)
+    assert [row.told for row in rig.rows()] == [True]
 
 
 async def test_a_recipe_is_answered_after_what_it_makes_of_ready(rig: Rig) -> None:

@@ -34,6 +34,7 @@ class LinesCamera:
     def __init__(self) -> None:
         self.calls: list[tuple[str, bool]] = []
         self.failing = False
+        self.refused: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
 
@@ -41,6 +42,8 @@ class LinesCamera:
         assert self.gate.wait(PATIENT_S)
         if self.failing:
             raise CameraError("camera top: is lost")
+        if line in self.refused:
+            raise CameraError(f"camera top: {line} is stuck")
         self.calls.append((line, on))
 
     @property
@@ -53,9 +56,13 @@ class Rig:
         self.clock = FakeClock()
         self.camera: object | None = LinesCamera()
         self.trouble: list[str] = []
-        self.lines = OutputLines(
-            ["top"], lambda name: self.camera, self.clock, lambda name, text: self.trouble.append(text)
-        )
+        self.looks = 0
+        """How often the thread has looked for its camera: before each order, and in between."""
+        self.lines = OutputLines(["top"], self._opened, self.clock, lambda name, text: self.trouble.append(text))
+
+    def _opened(self, _name: str) -> object | None:
+        self.looks += 1
+        return self.camera
 
     def order(self, line: str, on: bool) -> None:
         self.lines.put(OutputOrder("top", line, on))
@@ -162,6 +169,33 @@ def test_a_line_that_refuses_to_fall_is_tried_again_until_it_obeys() -> None:
         camera(rig).failing = False
         until(lambda: camera(rig).energised == set())
         until(lambda: rig.trouble == ["camera top: is lost", ""])
+
+
+def test_one_line_that_obeys_does_not_say_that_another_does() -> None:
+    with running() as rig:
+        rig.order("Line2", True)
+        until(lambda: camera(rig).energised == {"Line2"})
+        camera(rig).refused.add("Line2")
+        rig.order("Line2", False)
+        until(lambda: rig.trouble == ["camera top: Line2 is stuck"])
+        rig.order("Line3", True)
+        until(lambda: "Line3" in camera(rig).energised)
+        rig.order("Line3", False)
+        until(lambda: "Line3" not in camera(rig).energised)
+        assert rig.trouble == ["camera top: Line2 is stuck"]
+        camera(rig).refused.clear()
+        until(lambda: rig.trouble == ["camera top: Line2 is stuck", ""])
+
+
+def test_a_camera_that_is_away_is_no_camera_without_output_lines() -> None:
+    with running() as rig:
+        rig.camera, there = None, camera(rig)
+        rig.order("Line2", True)
+        looks = rig.looks
+        until(lambda: rig.looks >= looks + 3)
+        assert rig.trouble == []
+        rig.camera = there
+        until(lambda: there.calls == [("Line2", False)])  # what it shows was not known until then
 
 
 def test_a_camera_without_output_lines_is_told_with_the_remedy() -> None:

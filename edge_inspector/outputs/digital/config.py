@@ -102,6 +102,16 @@ class Config(PlcConfig):
         return () if self.camera is None else (self.camera.camera,)
 
     @property
+    def output_lines(self) -> tuple[str, ...]:
+        wiring = self.wiring
+        if isinstance(wiring, CameraLines):
+            return tuple(f"output {line} of camera {wiring.camera}" for line in self.lines.values())
+        if isinstance(wiring, GpioLines):
+            return tuple(f"line {line} of {wiring.chip}" for line in self.lines.values())
+        where = f"{wiring.host}:{wiring.port}, unit {wiring.unit}"
+        return tuple(f"coil {line} of {where}" for line in self.lines.values())
+
+    @property
     def lines(self) -> dict[Role, str | int]:
         """Where each signal that is wired goes."""
         return {role: line for role in ROLES if (line := getattr(self.wiring, role)) is not None}

@@ -63,7 +63,7 @@ class GpioWires:
         finally:
             request.release()
 
-    async def put(self, levels: Mapping[Role, bool]) -> None:
+    async def put(self, levels: Mapping[Role, bool], ok_not_after_ns: int | None) -> None:
         """One call to the kernel, for which the event loop waits: some microseconds, more behind an I2C expander."""
         changed = [role for role in self._lines if levels[role] != self._shown[role]]
         if not changed or self._request is None:

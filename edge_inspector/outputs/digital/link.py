@@ -92,16 +92,16 @@ class DigitalLink:
         now = self._applied_ns = self._clock.monotonic_ns()
         self._signals = self._signals.at(now)
         self._tell_withheld()
-        rejects, before = tuple(self._rejects), self._signals.ok
-        await self._wires.put(self._signals.levels(now))
+        rejects, ok = tuple(self._rejects), self._signals.ok
+        rises = ok.giving if ok.until_ns is None else None
+        await self._wires.put(self._signals.levels(now), None if rises is None else rises.not_after_ns)
         done = self._clock.monotonic_ns()
         self._signals = self._signals.shown(done)
         giving = self._signals.ok.giving
         self._requests.extend(self._wires.orders(None if giving is None else giving.not_after_ns))
         if self.dials:
             self._rejects = self._rejects[len(rejects) :]
-            rose = before.giving is not None and before.until_ns is None
-            written = (*rejects, *((before.giving.result_id,) if rose and before.giving else ()))
+            written = (*rejects, *(() if rises is None else (rises.result_id,)))
             if written:
                 self._requests.append(ResultWritten(written, done))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
+from functools import partial
 
 import anyio
 
 from edge_inspector.errors import OutputError
 from edge_inspector.interfaces import Clock, OutputOrder
 from edge_inspector.outputs.digital.config import RemoteIo
-from edge_inspector.outputs.digital.signals import Role
+from edge_inspector.outputs.digital.signals import Role, risen_last
 from edge_inspector.outputs.modbus.client import ModbusClient
 
 
@@ -42,13 +44,14 @@ class RemoteIoWires:
             await self._fall()
         self._client.close()
 
-    async def put(self, levels: Mapping[Role, bool]) -> None:
+    async def put(self, levels: Mapping[Role, bool], ok_not_after_ns: int | None) -> None:
+        """OutputError also when OK is not confirmed in its part's time: it may be the next part's by now."""
         now = self._clock.monotonic_ns()
         every = now - self._refreshed_ns >= self._refresh_ns
         wanted = [role for role in self._lines if every or levels[role] != self._shown[role]]
         try:
-            for role in sorted(wanted, key=lambda role: levels[role]):  # first those that fall
-                await self._write(role, levels[role])
+            for role in sorted(wanted, key=partial(risen_last, levels)):
+                await self._write(role, levels[role], ok_not_after_ns if role == "ok" and levels[role] else None)
         except OutputError as exc:
             raise OutputError(f"{self._what}: {exc}") from exc
         if every:
@@ -61,7 +64,8 @@ class RemoteIoWires:
         for role in self._lines:
             await self._write(role, False)
 
-    async def _write(self, role: Role, on: bool) -> None:
+    async def _write(self, role: Role, on: bool, not_after_ns: int | None = None) -> None:
         self._shown[role] = None  # unknown until it is confirmed
-        await self._client.write_coil(self._lines[role], on)
+        within_s = math.inf if not_after_ns is None else (not_after_ns - self._clock.monotonic_ns()) / 1e9
+        await self._client.write_coil(self._lines[role], on, within_s)
         self._shown[role] = on

@@ -20,12 +20,21 @@ MOST_WAITING = 8
 """Pulses of NOT_OK that may wait for their turn; for one more the oldest is not given."""
 
 
+def risen_last(levels: Mapping[Role, bool], role: Role) -> int:
+    """Sort key for lines that change one by one: those that fall, then those that rise, READY behind an OK.
+
+    Who sends the next part at READY must not take this OK for that part's.
+    """
+    return levels[role] * (2 if role == "ready" else 1)
+
+
 @dataclass(frozen=True)
 class Signals:
     """Every method returns new signals; time comes in as an argument (CLOCK_MONOTONIC ns).
 
     Lines have no numbers, so an OK is given only while no other part is in work: the next rising edge would otherwise
-    be taken for that part's. What is not given as OK is NOT_OK.
+    be taken for that part's. While one still waits for its turn, READY calls for none. What is not given as OK is
+    NOT_OK.
     """
 
     ok: Train
@@ -72,7 +81,7 @@ class Signals:
         """Which lines are energised."""
         alive = self.alive_ns is not None and now_ns - self.alive_ns <= STALE_NS
         return {
-            "ready": alive and self.ready and self.in_work == 0,
+            "ready": alive and self.ready and self.in_work == 0 and not self.ok.waiting,
             "ok": self.ok.on,
             "not_ok": self.not_ok.on,
             "healthy": alive and self.healthy,

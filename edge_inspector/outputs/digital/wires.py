@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from edge_inspector.interfaces import Clock, OutputOrder
 from edge_inspector.outputs.digital.config import CameraLines, Config, GpioLines
 from edge_inspector.outputs.digital.gpio import GpioWires
 from edge_inspector.outputs.digital.remote_io import RemoteIoWires
-from edge_inspector.outputs.digital.signals import Role
+from edge_inspector.outputs.digital.signals import Role, risen_last
 
 ORDER_AGAIN_S = 0.25
 """How often a camera's lines are ordered again: the orders are also the sign that the event loop runs."""
@@ -28,8 +29,8 @@ class Wires(Protocol):
         """All lines fall as far as they can be reached, and are let go."""
         ...
 
-    async def put(self, levels: Mapping[Role, bool]) -> None:
-        """Returns when the lines are so. OutputError: lost."""
+    async def put(self, levels: Mapping[Role, bool], ok_not_after_ns: int | None) -> None:
+        """Returns when the lines are so. OutputError: lost. An OK that rises must not do so later than that."""
         ...
 
     def orders(self, ok_not_after_ns: int | None) -> list[OutputOrder]:
@@ -59,7 +60,7 @@ class CameraWires:
     async def close(self) -> None:
         self._orders.clear()
 
-    async def put(self, levels: Mapping[Role, bool]) -> None:
+    async def put(self, levels: Mapping[Role, bool], ok_not_after_ns: int | None) -> None:
         now = self._clock.monotonic_ns()
         if now >= self._again_ns:
             self._again_ns = now + int(ORDER_AGAIN_S * 1e9)
@@ -75,8 +76,7 @@ class CameraWires:
         ]
 
     def _order(self, roles: Iterable[Role], levels: Mapping[Role, bool]) -> None:
-        """First those that fall."""
-        for role in sorted(roles, key=lambda role: levels[role]):
+        for role in sorted(roles, key=partial(risen_last, levels)):
             self._ordered[role] = levels[role]
             self._orders.append((role, levels[role]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from typing import cast
@@ -46,10 +47,15 @@ class ModbusClient(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def write_coil(self, address: int, on: bool) -> None:
-        """Returns when the device has confirmed it. OutputError: it did not; the connection is of no use any more."""
+    async def write_coil(self, address: int, on: bool, within_s: float = math.inf) -> None:
+        """Returns when the device has confirmed it. OutputError: it did not; the connection is of no use any more.
+
+        `within_s` is how much time there is when it is less than the device's; none = it is not even asked.
+        """
+        if within_s <= 0:
+            raise OutputError(f"{self.where}: too slow: the time for coil {address} is over before it is written")
         pdu = struct.pack(">BHH", _WRITE_COIL, address, 0xFF00 if on else 0)
-        answer = await self._ask(pdu)
+        answer = await self._ask(pdu, min(self._timeout_s, within_s))
         if answer == pdu:
             return
         self.close()
@@ -60,18 +66,18 @@ class ModbusClient(asyncio.Protocol):
             )
         raise OutputError(f"{self.where}: coil {address} is confirmed by {answer.hex()}, expected {pdu.hex()}")
 
-    async def _ask(self, pdu: bytes) -> bytes:
+    async def _ask(self, pdu: bytes, timeout_s: float) -> bytes:
         if self._transport is None:
             raise OutputError(f"{self.where}: the connection is lost")
         self._transaction = (self._transaction + 1) % 2**16
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(Frame(self._transaction, self._unit, pdu).packed())
         try:
-            with anyio.fail_after(self._timeout_s):
+            with anyio.fail_after(timeout_s):
                 return (await self._answer).pdu
         except TimeoutError:
             self.close()
-            raise OutputError(f"{self.where}: no answer within {self._timeout_s:g} s") from None
+            raise OutputError(f"{self.where}: no answer within {timeout_s:.3g} s") from None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

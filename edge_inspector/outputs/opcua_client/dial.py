@@ -11,6 +11,7 @@ from asyncua.crypto.uacrypto import CertProperties
 from cryptography.hazmat.primitives import serialization
 
 from edge_inspector.errors import OutputError
+from edge_inspector.outputs.opcua_client import quiet
 from edge_inspector.outputs.opcua_client.config import ServerConfig
 from edge_inspector.outputs.opcua_client.session import CHANNEL_MS, SESSION_MS, Session, hang_up, spoken
 from edge_inspector.outputs.opcua_client.trust import Keeper, password_of
@@ -20,6 +21,7 @@ from edge_inspector.outputs.opcua_server import patches
 async def open_session(config: ServerConfig, keeper: Keeper, name: str) -> Session:
     """A new session; `name` is how the server lists it. OutputError; nothing is left behind then."""
     patches.apply()  # a hostile server can send what a hostile client can, and the decoder is the same
+    quiet.apply()
     with spoken(config, "connect"):
         client = await _secured(config, keeper)
         client.name = client.description = f"edge-inspector {keeper.station} {name}"
@@ -44,6 +46,7 @@ async def open_session(config: ServerConfig, keeper: Keeper, name: str) -> Sessi
 
 async def endpoints(config: ServerConfig) -> list[ua.EndpointDescription]:
     """What the server offers. OutputError."""
+    quiet.apply()
     with spoken(config, "ask for endpoints"):
         found: list[ua.EndpointDescription] = await Client(
             config.url, timeout=config.timeout_s

@@ -205,7 +205,10 @@ class OpcUaClientLink:
             self._doorbell.missed()
         if not (fresh and beats):
             values = with_heartbeat_of(values, self._live.contract.plc.heartbeat)
+        start = self._live.contract.plc.plc_boot_id
         self._live.written(values)
+        if self._inbound.boot_id is None and start not in (0, self._live.contract.plc.plc_boot_id):
+            self._outbound.forget()  # a new start of the PLC, of which we cannot read what it has kept
 
     def _memory_was_reset(self, now_ns: int) -> None:
         """The PLC's program was started or loaded again while the session stayed. OutputError when it happens often."""

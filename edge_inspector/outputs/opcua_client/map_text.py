@@ -43,8 +43,17 @@ def table_of(text: str, link: str) -> dict[str, Any]:
 
 def state_dir_in(text: str) -> str | None:
     """What the file says of the folder for the station's state."""
+    return _of_the_station(text, "state_dir")
+
+
+def station_in(text: str) -> str | None:
+    """The station's name."""
+    return _of_the_station(text, "name")
+
+
+def _of_the_station(text: str, key: str) -> str | None:
     station = _parsed(text).get("station")
-    written = station.get("state_dir") if isinstance(station, dict) else None
+    written = station.get(key) if isinstance(station, dict) else None
     return written if isinstance(written, str) else None
 
 

@@ -37,6 +37,8 @@ class Outbound:
         self._stamped = True
         self._held: dict[str, Value] = {}
         """What the PLC has confirmed; what is being written is not in it."""
+        self._meant: Mapping[str, Value] = {}
+        """What the last write was to bring there."""
         self._beat_ns: int | None = None
 
     def begin(self, cells: Mapping[str, tuple[Cell, ua.NodeId]]) -> None:
@@ -64,7 +66,7 @@ class Outbound:
 
     async def write(self, session: Session, image: Mapping[str, Value]) -> bool:
         """Bring the PLC to this image; False = it is there. OutputError when a node refuses its value."""
-        target = self._target(image)
+        target = self._meant = self._target(image)
         untried = [tag for tag, value in target.items() if self._length(tag, value) > self._taken.get(tag, 0)]
         todo = steps(self._held, target, untried)
         for step in todo:
@@ -73,12 +75,13 @@ class Outbound:
         return bool(todo)
 
     async def say_farewell(self, session: Session) -> None:
-        """No result and no READY stay behind; what is not known to be there is not touched."""
-        gone: dict[str, Value] = {**lowered(self._held, self._held), "Status.TriggerReady": False, "Status.Word": 0}
+        """No result and no READY stay behind, nor of a write whose answer nobody has waited for."""
+        there = {**self._meant, **self._held}
+        gone: dict[str, Value] = {**lowered(there, there), "Status.TriggerReady": False, "Status.Word": 0}
         block = gone.get(_BLOCK)
         if isinstance(block, tuple):
             gone[_BLOCK] = (*block[:2], int(block[2]) & ~0xFFFF, *block[3:])
-        step = tuple((tag, value) for tag, value in gone.items() if self._held.get(tag, value) != value)
+        step = tuple((tag, value) for tag, value in gone.items() if tag in there and self._held.get(tag) != value)
         if step:
             try:
                 await self._step(session, step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timezone
@@ -25,6 +26,11 @@ _LIMITS = (
     ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
     ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
 )
+_NONSENSE = (
+    AssertionError, AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
+    struct.error,
+)  # fmt: skip
+"""What asyncua's client raises on an answer that is damaged, or that nobody has asked for."""
 _SPENT = (ua.StatusCodes.BadTooManySessions, ua.StatusCodes.BadMaxConnectionsReached)
 
 T = TypeVar("T")
@@ -187,7 +193,7 @@ async def hang_up(client: Client) -> None:
 
 async def _quiet(closing: Awaitable[None]) -> None:
     """The server may be gone, and has then nothing to give back."""
-    with suppress(ua.UaError, OSError, asyncio.TimeoutError):
+    with suppress(ua.UaError, OSError, asyncio.TimeoutError, *_NONSENSE):
         await closing
 
 
@@ -233,6 +239,8 @@ def spoken(config: ServerConfig, what: str) -> Iterator[None]:
         raise OutputError(f"{config.url} refuses to {what}: {name}; {_REMEDY.get(name, 'look into its log')}") from exc
     except ua.UaError as exc:
         raise OutputError(f"{config.url} cannot {what}: {exc}") from exc
+    except _NONSENSE as exc:
+        raise OutputError(f"{config.url} answers what is no OPC UA when asked to {what}: {exc!r:.200}") from exc
     except asyncio.TimeoutError as exc:
         raise OutputError(f"{config.url} did not {what} within {config.timeout_s:g} s") from exc
     except OSError as exc:

@@ -11,7 +11,8 @@ from edge_inspector.errors import ConfigError, OutputError
 from edge_inspector.interfaces import Clock
 from edge_inspector.outputs.opcua_client.config import ServerConfig
 from edge_inspector.outputs.opcua_server.security import certificates, own, trust
-from edge_inspector.outputs.opcua_server.security.files import READABLE, Pki, write_file
+from edge_inspector.outputs.opcua_server.security.files import Pki
+from edge_inspector.outputs.opcua_server.security.rejected import RejectedFolder
 from edge_inspector.outputs.opcua_server.security.times import utc
 
 
@@ -51,7 +52,7 @@ class Keeper:
             server = certificates.sent_by_client(sent)[0]
         except certificates.Refused as exc:
             raise OutputError(f"{self.config.url} shows {exc.reason}; give the server a certificate") from exc
-        shown = f"the certificate of {self.config.url} ({server.subject.rfc4514_string() or 'no name'})"
+        shown = f"the certificate of {self.config.url} ({certificates.subject(server) or 'no name'})"
         self._trusted(server, shown)
         weak = certificates.weakness(server)
         if weak is not None:
@@ -78,7 +79,7 @@ class Keeper:
         path = self.pki.rejected / f"{thumbprint}.der"
         try:
             self.pki.make()
-            write_file(path, certificates.der(server), READABLE)
+            RejectedFolder(self.pki).keep(server, self.clock.monotonic_ns())
         except OSError as exc:
             return f"it could not be kept in {path.parent}: {exc.strerror}"
         return f"compare its thumbprint {thumbprint} with the PLC's, then move {path} into {self.pki.trusted}"

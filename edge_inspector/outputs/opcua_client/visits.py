@@ -24,15 +24,18 @@ STAMPED, VALUE_ONLY = "yes", "value only"
 TAKEN = (STAMPED, VALUE_ONLY)
 
 
-def keeper_of(table: Mapping[str, object], base: Path, folder: Path, clock: Clock) -> Keeper:
-    """What reaches the server of a link's table, which may still lack its map. ConfigError names what is wrong."""
+def keeper_of(table: Mapping[str, object], base: Path, folder: Path, clock: Clock, station: str | None) -> Keeper:
+    """What reaches the server of a link's table, which may still lack its map. ConfigError names what is wrong.
+
+    `station` is the name in the station's own certificate, which is made by whoever calls first.
+    """
     given = {key: value for key, value in table.items() if key in ServerConfig.model_fields}
     try:
         settings = ServerConfig.model_validate_json(json.dumps(given), strict=True, context={"base": base})
     except pydantic.ValidationError as exc:
         told = [f"{'.'.join(map(str, one['loc'])) or 'server'}: {one['msg']}" for one in exc.errors()]
         raise ConfigError("\n".join(told)) from exc
-    return Keeper(settings, folder, "browse", clock)
+    return Keeper(settings, folder, station or "browse", clock)
 
 
 async def browsed(keeper: Keeper, under: str | None) -> list[Variable]:
@@ -44,9 +47,11 @@ async def browsed(keeper: Keeper, under: str | None) -> list[Variable]:
         await session.close()
 
 
-async def checked(config: Config, folder: Path, clock: Clock, write_test: bool) -> tuple[list[Finding], dict[str, str]]:
+async def checked(
+    config: Config, folder: Path, clock: Clock, station: str | None, write_test: bool
+) -> tuple[list[Finding], dict[str, str]]:
     """What is to be said of each mapped node and, for the test, tag -> how it takes its own value. OutputError."""
-    session = await open_session(config, Keeper(config, folder, "check", clock), "check")
+    session = await open_session(config, Keeper(config, folder, station or "check", clock), "check")
     try:
         found = await survey(session, config.nodes)
         ours = {one.tag: one.cell.node for one in found if one.cell is not None and not one.problems}

@@ -15,7 +15,7 @@ from asyncua.server.server import Server
 from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.ua_binary import header_from_binary, struct_from_binary, struct_to_binary
 
-from edge_inspector.outputs.opcua_server import limits
+from edge_inspector.outputs.opcua_server import limits, samples
 from edge_inspector.outputs.opcua_server.budget import Bucket, Budget
 from edge_inspector.outputs.opcua_server.sessions import LimitedServer, LimitedSession
 
@@ -81,8 +81,10 @@ class LimitedProcessor(UaProcessor):  # type: ignore[misc]
         await super().close()
 
     async def _begin_session(self) -> None:
-        if self.session is not None:  # asyncua would forget it, and it would live for ever
+        if self.session is not None:  # asyncua would forget it and its watch, and they would live for ever
             await self.session.close_session(True)
+        if self._session_watchdog_task is not None:
+            self._session_watchdog_task.cancel()
         await self.iserver.make_room()
 
     def _is_its_own(self, requesthdr: Any) -> bool:
@@ -98,14 +100,16 @@ class LimitedProcessor(UaProcessor):  # type: ignore[misc]
 
     async def _read(self, requesthdr: Any, seqhdr: Any, body: Any) -> None:
         head = body.read(12)
-        _, stamps = struct.unpack("<di", head)
+        max_age, stamps = struct.unpack("<di", head)
+        if not max_age >= 0:
+            raise ServiceError(ua.StatusCodes.BadMaxAgeInvalid)
         if not 0 <= stamps <= 3:
             raise ServiceError(ua.StatusCodes.BadTimestampsToReturnInvalid)
         wanted = await self._decoded(ua.ReadValueId, body)
         values = await self.session.read(ua.ReadParameters(NodesToRead=wanted))
         parts = []
         for i, value in enumerate(values, 1):
-            parts.append(struct_to_binary(value))
+            parts.append(struct_to_binary(samples.stamped(value, stamps)))
             if i % _SLICE == 0:
                 await asyncio.sleep(0)
         self._send_list(ua.ReadResponse(), parts, requesthdr, seqhdr)

@@ -10,15 +10,20 @@ from asyncua.common.utils import ServiceError
 
 MAX_NODES = 500
 """Nodes, items or acknowledgements in one request."""
-MAX_CALLS = 50
+MAX_CALLS = 10
+"""A list of all results is 100 kB and takes 10 ms."""
 MAX_REFERENCES = 1000
 """In one answer to Browse: what is beyond is asked for again."""
 MAX_SESSIONS = 10
+MAX_READERS = 8
+"""Sessions of users who may not write: those who may always find one."""
 MAX_CONNECTIONS = 20
 MAX_SUBSCRIPTIONS = 10
 """Of a session."""
 MAX_ITEMS = 100
 """Monitored items of a session."""
+MAX_EVENT_ITEMS = 10
+"""Of them; each event is weighed and filled in anew for each of them."""
 SESSION_TIMEOUT_MS = 30_000
 PENDING_S = 10.0
 """A connection without a session is closed after this."""

@@ -39,6 +39,8 @@ _NEEDED: tuple[tuple[Any, str], ...] = (
     (_ITEMS, "create_monitored_items"),
     (_ITEMS, "_make_monitored_item_common"),
     (_ITEMS, "_modify_monitored_item"),
+    (_ITEMS, "_set_monitoring_mode"),
+    (_ITEMS, "_trigger_event"),
     (_SUBSCRIPTION, "_pop_triggered_datachanges"),
     (_SUBSCRIPTION, "_pop_publish_result"),
     (_SUBSCRIPTION, "_trigger_publish"),
@@ -47,6 +49,7 @@ _NEEDED: tuple[tuple[Any, str], ...] = (
     (ua_binary, "unpack_uatype_array"),
     (Buffer, "read"),
     (ua_binary, "MAX_RESHAPE_ELEMENTS"),
+    (ua_binary, "_reshape"),
 )
 _OURSELVES = User(role=UserRole.Admin)
 _MARK = "_edge_inspector"
@@ -64,11 +67,13 @@ def apply() -> None:
     _subscription_terms()
     _reporting()
     _item_terms()
+    _modes()
     _order()
     _reads()
     _writes()
     _null_arrays()
     _negative_lengths()
+    _dimensions()
     ua_binary.MAX_RESHAPE_ELEMENTS = MAX_ELEMENTS  # a million empty lists for each value of 30 bytes in a request
 
 
@@ -129,11 +134,11 @@ def _item_terms() -> None:
 
     async def create_monitored_items(self: Any, params: Any) -> list[Any]:
         results: list[Any] = []
+        self.stamps = params.TimestampsToReturn
         for item in params.ItemsToCreate:
             read = item.ItemToMonitor
             if read.AttributeId == ua.AttributeIds.EventNotifier:
-                is_filter = isinstance(item.RequestedParameters.Filter, ua.EventFilter)
-                code = None if is_filter else int(ua.StatusCodes.BadEventFilterInvalid)
+                code = samples.event_refusal(item.RequestedParameters.Filter)
             else:
                 code = samples.refusal(item, self.aspace.read_attribute_value(read.NodeId, read.AttributeId))
             if code is not None:
@@ -146,6 +151,7 @@ def _item_terms() -> None:
     def make_monitored_item(self: Any, params: Any) -> Any:
         result, item = make(self, params)
         item.discard_oldest = params.RequestedParameters.DiscardOldest
+        item.stamps = self.stamps
         return result, item
 
     def modify_monitored_item(self: Any, params: Any) -> Any:
@@ -168,6 +174,35 @@ def _item_terms() -> None:
     _ITEMS.create_monitored_items = create_monitored_items
     _ITEMS._make_monitored_item_common = make_monitored_item
     _ITEMS._modify_monitored_item = modify_monitored_item
+
+
+def _modes() -> None:
+    """What an item was to tell is told after it is disabled, and events then too; what has changed while it was not
+    reporting is never told.
+    """
+    trigger_event = _ITEMS._trigger_event
+
+    async def set_monitoring_mode(self: Any, mode: ua.MonitoringMode, number: int) -> ua.StatusCode:
+        item = self._monitored_items.get(number)
+        if item is None:
+            return ua.StatusCode(ua.StatusCodes.BadMonitoredItemIdInvalid)
+        before, item.mode = item.mode, mode
+        if mode == ua.MonitoringMode.Disabled:
+            item.mvalue = monitored_item_service.MonitoredItemValues()
+            self.isub._triggered_datachanges.pop(number, None)
+            self.isub._triggered_events.pop(number, None)
+        elif mode == ua.MonitoringMode.Reporting != before and item.callback_handle is not None:
+            read = item.read_value_id
+            await self.trigger_datachange(item.callback_handle, read.NodeId, read.AttributeId)
+        return ua.StatusCode()
+
+    async def trigger_if_reporting(self: Any, event: Any, number: int) -> None:
+        item = self._monitored_items.get(number)
+        if item is not None and item.mode == ua.MonitoringMode.Reporting:
+            await trigger_event(self, event, number)
+
+    _ITEMS._set_monitoring_mode = set_monitoring_mode
+    _ITEMS._trigger_event = trigger_if_reporting
 
 
 def _order() -> None:
@@ -236,6 +271,18 @@ def _null_arrays() -> None:
         return unpacked
 
     ua_binary.unpack_uatype_array = unpack_uatype_array
+
+
+def _dimensions() -> None:
+    """Dimensions of no array, none at all, or of more elements than there are, end in errors without a name."""
+    original = ua_binary._reshape
+
+    def reshape(flat: Any, dimensions: Any) -> Any:
+        if not isinstance(flat, list) or not dimensions or math.prod(dimensions) != len(flat) or min(dimensions) < 0:
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadDecodingError)
+        return original(flat, dimensions)
+
+    ua_binary._reshape = reshape
 
 
 def _negative_lengths() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 
 from edge_inspector.outputs.opcua_server import ranges
 
@@ -15,6 +16,12 @@ MAX_QUEUE = 100
 """Values that wait for one monitored item."""
 MAX_NOTIFICATIONS = 200
 """In one publish response: more would keep the loop for milliseconds."""
+MAX_FIELDS = 200
+"""Selected by an event filter."""
+MAX_OPERANDS = 200
+"""Of all elements of an event filter together."""
+MAX_FILTER = 16_384
+"""Bytes of an event filter on the wire; it is kept as long as its item."""
 _OVERFLOW = 0x480  # Part 4, 7.39: info type "data value" and the overflow bit
 _order = itertools.count()
 
@@ -25,6 +32,17 @@ def refusal(item: Any, value: ua.DataValue) -> int | None:
     if read.IndexRange and ranges.bounds(read.IndexRange) is None:
         return int(ua.StatusCodes.BadIndexRangeInvalid)
     return filter_refusal(wanted, value, read.AttributeId)
+
+
+def event_refusal(wanted: Any) -> int | None:
+    """The status code with which the filter of an event item is refused; None = take it."""
+    if not isinstance(wanted, ua.EventFilter):
+        return int(ua.StatusCodes.BadEventFilterInvalid)
+    operands = sum(len(one.FilterOperands or ()) for one in wanted.WhereClause.Elements or ())
+    small = len(wanted.SelectClauses or ()) <= MAX_FIELDS and operands <= MAX_OPERANDS
+    if small and len(struct_to_binary(wanted)) <= MAX_FILTER:
+        return None
+    return int(ua.StatusCodes.BadEventFilterInvalid)
 
 
 def filter_refusal(wanted: Any, value: ua.DataValue | None, attribute: int) -> int | None:
@@ -59,7 +77,8 @@ def sample(service: Any, handle: int, value: ua.DataValue) -> None:
         return
     item.mvalue.old_dvalue, item.mvalue.current_dvalue = reported, seen
     queue = service.isub._triggered_datachanges.setdefault(item.monitored_item_id, [])
-    entry = (next(_order), ua.MonitoredItemNotification(item.client_handle, seen))
+    told = stamped(seen, item.stamps)
+    entry = (next(_order), ua.MonitoredItemNotification(item.client_handle, told))
     if len(queue) < max(1, item.queue_size):
         queue.append(entry)
     elif not getattr(item, "discard_oldest", True):
@@ -68,6 +87,17 @@ def sample(service: Any, handle: int, value: ua.DataValue) -> None:
         queue.pop(0)
         queue.append(entry)
         queue[0] = queue[0] if len(queue) == 1 else _marked(queue[0])
+
+
+def stamped(value: ua.DataValue, wanted: int) -> ua.DataValue:
+    """With those of its timestamps (TimestampsToReturn) that a client wants."""
+    if wanted == ua.TimestampsToReturn.Both:
+        return value
+    return replace(
+        value,
+        SourceTimestamp=value.SourceTimestamp if wanted == ua.TimestampsToReturn.Source else None,
+        ServerTimestamp=value.ServerTimestamp if wanted == ua.TimestampsToReturn.Server else None,
+    )
 
 
 def taken(queues: dict[int, list[Any]]) -> tuple[list[Any], dict[int, list[Any]]]:

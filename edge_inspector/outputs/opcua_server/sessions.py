@@ -49,14 +49,17 @@ class LimitedServer(InternalServer):  # type: ignore[misc]
         await super().stop()
 
     async def make_room(self) -> None:
-        """Before a new session: the oldest one whose client is gone makes place. BadTooManySessions when none is."""
+        """Before a new session: one whose client is gone makes place, or the oldest that nobody has activated.
+
+        BadTooManySessions when there is none.
+        """
         sessions = list(self._external_sessions.values())
         if len(sessions) < limits.MAX_SESSIONS:
             return
-        for session in sessions:
-            if not session.connected:
-                await session.close_session(True)
-                return
+        gone = [s for s in sessions if not s.connected]
+        for session in (*gone, *(s for s in sessions if s.state is SessionState.Created))[:1]:
+            await session.close_session(True)
+            return
         raise ServiceError(ua.StatusCodes.BadTooManySessions)
 
     def session_of(self, subscription: Any) -> Any:
@@ -99,6 +102,10 @@ class LimitedSession(InternalSession):  # type: ignore[misc]
         if self.user.role == UserRole.Admin:  # asyncua lets its own administrators write everything, types included
             self.user = replace(self.user, role=UserRole.User)
         return result
+
+    async def close_session(self, delete_subs: bool = True) -> None:
+        """Subscriptions that outlive their session belong to nobody, and count for everybody."""
+        await super().close_session(True)
 
     async def read(self, params: ua.ReadParameters) -> list[ua.DataValue]:
         values: list[ua.DataValue] = await super().read(params)
@@ -157,8 +164,12 @@ class LimitedSession(InternalSession):  # type: ignore[misc]
 
     async def create_monitored_items(self, params: ua.CreateMonitoredItemsParameters) -> list[Any]:
         self._check_own(params.SubscriptionId)
-        items = sum(len(s.monitored_item_srv._monitored_items) for s in self._own().values())
-        if items + len(params.ItemsToCreate) > limits.MAX_ITEMS:
+        services = [s.monitored_item_srv for s in self._own().values()]
+        items = sum(len(s._monitored_items) for s in services)
+        events = sum(len(ids) for s in services for ids in s._monitored_events.values())
+        wanted = [i.ItemToMonitor.AttributeId for i in params.ItemsToCreate]
+        events += wanted.count(ua.AttributeIds.EventNotifier)
+        if items + len(wanted) > limits.MAX_ITEMS or events > limits.MAX_EVENT_ITEMS:
             code = ua.StatusCode(ua.StatusCodes.BadTooManyMonitoredItems)
             return [ua.MonitoredItemCreateResult(StatusCode=code) for _ in params.ItemsToCreate]
         results: list[Any] = await super().create_monitored_items(params)
@@ -200,14 +211,22 @@ class LimitedSession(InternalSession):  # type: ignore[misc]
         own = self._own()
         if not own:
             raise ServiceError(ua.StatusCodes.BadNoSubscription)
-        for ack in acks or []:
+        unknown = []
+        for i, ack in enumerate(acks or []):
             ack.SubscriptionId = self._own_or_none(ack.SubscriptionId)
+            if ack.SubscriptionId and ack.SequenceNumber not in own[ack.SubscriptionId]._not_acknowledged_results:
+                unknown.append(i)
         _, results = super().publish(acks)
+        for i in unknown:  # asyncua says Good
+            results[i] = ua.StatusCode(ua.StatusCodes.BadSequenceNumberUnknown)
         return len(own), results
 
     async def transfer_subscriptions(self, params: ua.TransferSubscriptionsParameters, callback: Any) -> list[Any]:
         """Only from a session of the same user whose client is gone; its publish requests are ours from now on."""
-        allowed = [i if self._may_take(i) else 0 for i in params.SubscriptionIds]
+        own = self._own()
+        others = [i for i in dict.fromkeys(params.SubscriptionIds) if i not in own and self._may_take(i)]
+        taken = {*own, *others[: limits.MAX_SUBSCRIPTIONS - len(own)]}
+        allowed = [i if i in taken else 0 for i in params.SubscriptionIds]
         results: list[Any] = await super().transfer_subscriptions(
             ua.TransferSubscriptionsParameters(allowed, params.SendInitialValues), callback
         )
@@ -221,7 +240,7 @@ class LimitedSession(InternalSession):  # type: ignore[misc]
         if subscription is None:
             return False
         owner = self.iserver.session_of(subscription)
-        return owner is None or owner is self or (not owner.connected and owner.user.name == self.user.name)
+        return owner is not None and not owner.connected and owner.user == self.user
 
     def _own(self) -> dict[int, Any]:
         everybodys = self.subscription_service.subscriptions

@@ -80,17 +80,13 @@ class _Event:
 
     def to_event_fields(self, select_clauses: list[ua.SimpleAttributeOperand] | None) -> list[ua.Variant]:
         """What one client has selected, whatever it was; null where this type of event has no such field."""
-        asked = select_clauses or []
-        found = [self._fields.get(_path(one), _NOTHING) for one in asked[:_MAX_FIELDS]]
-        return found + [_NOTHING] * (len(asked) - len(found))
+        return [self._fields.get(_path(one), _NOTHING) for one in select_clauses or ()]
 
 
 def _path(clause: ua.SimpleAttributeOperand) -> str:
     return "/".join(step.Name or "" for step in clause.BrowsePath or ())
 
 
-_MAX_FIELDS = 200
-"""Selected fields that are looked up; no type of event has half as many."""
 _NOTHING = ua.Variant(None, ua.VariantType.Null)
 
 

@@ -7,7 +7,9 @@ to who listens at Server (see events.py).
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -25,6 +27,7 @@ _NEEDED: tuple[tuple[Any, str], ...] = (
 _MARK = "_edge_inspector_machine_vision"
 MAX_ELEMENTS = 100
 """Of an event filter; one with more lets nothing through."""
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _caller: ContextVar[Any] = ContextVar("caller", default=None)
 
 
@@ -46,13 +49,19 @@ def caller() -> Any:
 
 
 def _callers() -> None:
-    """A method is not told who calls it: the session has the user and does not pass it on."""
+    """A method is not told who calls it: the session has the user and does not pass it on. And the methods of one
+    request leave no turn to anybody else.
+    """
     original = internal_session.InternalSession.call
 
     async def call(self: Any, params: Any) -> Any:
         token = _caller.set(self.user)
         try:
-            return await original(self, params)
+            results: list[Any] = []
+            for one in params:
+                results += await original(self, [one])
+                await asyncio.sleep(0)
+            return results
         finally:
             _caller.reset(token)
 
@@ -64,14 +73,14 @@ def _event_filters() -> None:
 
     And a filter may make the server work for ever: its elements may refer to themselves, or twice to the next one,
     which doubles the work with each element. Here each is evaluated once for an event. What cannot be evaluated is
-    false, as Part 4 has it, without a traceback for each event.
+    false, as Part 4 has it, without a traceback for each event, or a line that holds what the client has sent.
     """
     original = monitored_item_service.WhereClauseEvaluator._eval_el
 
     def evaluate(self: Any, event: Any) -> bool:
         if not self.elements:
             return True
-        self.evaluated = {}
+        self.evaluated, self.logger = {}, _SILENT
         try:
             return len(self.elements) <= MAX_ELEMENTS and bool(self._eval_el(0, event))
         except (AttributeError, IndexError, NotImplementedError, TypeError, ValueError):

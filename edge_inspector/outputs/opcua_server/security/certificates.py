@@ -80,8 +80,12 @@ def weakness(certificate: x509.Certificate) -> str | None:
         return "its key is not RSA"
     if not KEY_BITS[0] <= key.key_size <= KEY_BITS[1]:
         return f"its key has {key.key_size} bits, expected {KEY_BITS[0]} to {KEY_BITS[1]}"
-    if not isinstance(certificate.signature_hash_algorithm, _HASHES):
-        name = getattr(certificate.signature_hash_algorithm, "name", "an unknown hash")
+    try:
+        signed_with = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:  # a number that nobody has given to an algorithm
+        signed_with = None
+    if not isinstance(signed_with, _HASHES):
+        name = getattr(signed_with, "name", "an unknown hash")
         return f"it is signed with {name}, expected SHA-256 or better"
     return None
 

@@ -111,9 +111,13 @@ def _make(folder: Path) -> None:
 
 
 def _give(what: Path | int, folder: Path) -> None:
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(what, owner.st_uid, owner.st_gid)
+    if os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    if isinstance(what, int):
+        os.fchown(what, owner.st_uid, owner.st_gid)
+    else:  # that owner may have put a link in the place of what we have just made
+        os.lchown(what, owner.st_uid, owner.st_gid)
 
 
 def _sync(folder: Path) -> None:

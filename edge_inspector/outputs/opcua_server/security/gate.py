@@ -18,8 +18,14 @@ from asyncua.server.user_managers import UserManager
 from cryptography import x509
 
 from edge_inspector.interfaces import Clock
+from edge_inspector.outputs.opcua_server.limits import MAX_READERS
 from edge_inspector.outputs.opcua_server.security import tokens
-from edge_inspector.outputs.opcua_server.security.certificates import Refused, sent_by_client, uris
+from edge_inspector.outputs.opcua_server.security.certificates import (
+    Refused,
+    identity,
+    sent_by_client,
+    uris,
+)
 from edge_inspector.outputs.opcua_server.security.endpoints import NONE, Offer
 from edge_inspector.outputs.opcua_server.security.logins import Logins, StationUser, anonymous
 from edge_inspector.outputs.opcua_server.security.own import OwnCertificate
@@ -80,6 +86,8 @@ class Gate:
     async def channel(self, processor: Any, header: ua.AsymmetricAlgorithmHeader) -> None:
         """A client opens or renews a secure channel. Refused before anything is decrypted."""
         connection = processor._connection
+        if connection.is_open() and header.SecurityPolicyURI != connection.security_policy.URI:
+            raise Refused(ua.StatusCodes.BadSecurityPolicyRejected, "it renews its channel by another policy")
         if header.SecurityPolicyURI == NONE.URI:
             return  # enough to ask for endpoints; `session` looks whether it is enough for more
         if not self._offer.secure or self.own is None or header.SecurityPolicyURI not in tokens.POLICIES:
@@ -87,6 +95,9 @@ class Gate:
                 ua.StatusCodes.BadSecurityPolicyRejected, f"policy {header.SecurityPolicyURI!r:.80} is not offered"
             )
         sent = sent_by_client(header.SenderCertificate)
+        opened_by = self._sent.get(connection)  # asyncua verifies by that one, whatever the renewal shows
+        if opened_by is not None and identity(sent[0]) != identity(opened_by[0]):
+            raise Refused(ua.StatusCodes.BadSecurityChecksFailed, "it renews its channel with another certificate")
         await anyio.to_thread.run_sync(self.trusting.check, sent, limiter=self._one_at_a_time)
         ours = connection.security_policy.host_certificate if connection.is_open() else self.own.der
         if header.ReceiverCertificateThumbPrint != hashlib.sha1(ours, usedforsecurity=False).digest():
@@ -137,6 +148,8 @@ class Gate:
         user = await self._who(processor, params, nonce)
         if session.nonce is not nonce or session.state is SessionState.Closed:
             raise Refused(ua.StatusCodes.BadSessionIdInvalid, "the session was taken over or closed meanwhile")
+        if not user.writes and _readers(processor.iserver, session) >= MAX_READERS:
+            raise Refused(ua.StatusCodes.BadTooManySessions, "the sessions that are left are for users who may write")
         self._admitted[session] = user
 
     def admitted(self, session: InternalSession) -> Admission:
@@ -178,6 +191,12 @@ class Gate:
                 tokens.certificate_of(token, params.UserTokenSignature, policy, nonce)
             )
         raise Refused(ua.StatusCodes.BadIdentityTokenInvalid, "a kind of user that we do not know")
+
+
+def _readers(iserver: Any, but: InternalSession) -> int:
+    """Sessions in use by those who may not write."""
+    others = (one for one in iserver._external_sessions.values() if one is not but and one.is_activated())
+    return sum(isinstance(one.user, StationUser) and not one.user.writes for one in others)
 
 
 def _owner(policy: Any) -> Owner:

@@ -24,9 +24,9 @@ from edge_inspector.outputs.opcua_server.security.certificates import (
 from edge_inspector.outputs.opcua_server.security.files import READABLE, Pki, write_file
 from edge_inspector.outputs.opcua_server.security.trust import files_in
 
-MIN_DIGITS = 8
+MIN_DIGITS = 16
 """Of a thumbprint that is not written out."""
-_HEX = re.compile(r"[0-9A-F]{8,40}")
+_HEX = re.compile(rf"[0-9A-F]{{{MIN_DIGITS},40}}")
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,22 @@ class Kept:
             return False
 
 
-def kept_in(place: Path) -> list[Kept]:
-    """The certificates of a folder or a file; none where there is none. ConfigError names a file that is damaged."""
-    files = [place] if place.is_file() else files_in(place)
-    return [Kept(file, one) for file in files for one in read_certificates(file)]
+def kept_in(place: Path) -> tuple[list[Kept], list[ConfigError]]:
+    """The certificates of a folder or a file, and what is wrong with the files that hold none: they trust nobody."""
+    kept: list[Kept] = []
+    damaged: list[ConfigError] = []
+    for file in [place] if place.is_file() else files_in(place):
+        try:
+            kept += [Kept(file, one) for one in read_certificates(file)]
+        except ConfigError as exc:
+            damaged.append(exc)
+    return kept, damaged
 
 
 def trust_rejected(pki: Pki, digits: str) -> Kept:
     """Trust a client that has knocked, by (the beginning of) its thumbprint. ConfigError, OSError."""
-    found = _one(kept_in(pki.rejected), digits, "rejected", "let the client try to connect first, or give its file")
+    knocked, _ = kept_in(pki.rejected)
+    found = _one(knocked, digits, "rejected", "let the client try to connect first, or give its file")
     return _trust(pki, found)
 
 
@@ -93,9 +100,12 @@ def keep_revocations(pki: Pki, file: Path) -> x509.CertificateRevocationList | N
 
 
 def distrust(pki: Pki, digits: str) -> Kept:
-    """Take the trust from a client or a CA back. ConfigError, OSError."""
-    found = _one(kept_in(pki.trusted), digits, "trusted", "see `edge-inspector opcua certificates`")
-    found.file.unlink(missing_ok=True)
+    """Take the trust from a client or a CA back, in every file that holds it. ConfigError, OSError."""
+    trusted, _ = kept_in(pki.trusted)
+    found = _one(trusted, digits, "trusted", "see `edge-inspector opcua certificates`")
+    for one in trusted:
+        if one.thumbprint == found.thumbprint:
+            one.file.unlink(missing_ok=True)
     return found
 
 
