@@ -493,7 +493,7 @@ def test_the_rejected_folder_stays_small_and_keeps_the_newest(pki: Pki) -> None:
 def test_a_rejected_client_is_trusted_by_the_beginning_of_its_thumbprint(pki: Pki) -> None:
     RejectedFolder(pki).keep(PLC.certificate, 0)
     digits = keeping.Kept(pki.root, PLC.certificate).thumbprint
-    spaced = ":".join(digits[i : i + 2] for i in range(0, 12, 2)).lower()
+    spaced = ":".join(digits[i : i + 2] for i in range(0, 16, 2)).lower()
     assert keeping.trust_rejected(pki, spaced).certificate == PLC.certificate
     assert not list(pki.rejected.iterdir())
     assert verdict(trust.load(pki), PLC) == "Good"
@@ -503,7 +503,7 @@ def test_a_rejected_client_is_trusted_by_the_beginning_of_its_thumbprint(pki: Pk
 
 @pytest.mark.parametrize(
     ("digits", "message"),
-    [("1234", "at least 8"), ("0000000000", "no rejected certificate"), ("xyzxyzxyz", "at least 8")],
+    [("1234", "at least 16"), ("0" * 16, "no rejected certificate"), ("xyz" * 6, "at least 16")],
 )
 def test_a_thumbprint_that_means_nobody_is_named(pki: Pki, digits: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
