@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import structlog
 
 from edge_inspector.datatypes import Defect, Evaluation, Identity, InspectionResult, Mode, Reason, Trigger
 from edge_inspector.health.clock import SystemClock
@@ -113,4 +114,5 @@ def rss_kb() -> int:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for figures
     asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

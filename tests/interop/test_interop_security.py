@@ -120,7 +120,7 @@ def test_an_untrusted_certificate_is_refused_and_kept_until_somebody_trusts_it(
     told = [ua.StatusCode(struct.unpack_from("<I", m, 8)[0]).name for m in last if m.startswith(b"ERR")]
     assert set(told) == {"BadSecurityChecksFailed"}
     assert rejected(guarded) == [plc.certificate.read_bytes()]
-    edge_inspector("opcua", "trust", plc.thumbprint[:12], "--station", guarded.file)
+    edge_inspector("opcua", "trust", plc.thumbprint[:16], "--station", guarded.file)
     assert rejected(guarded) == []
     assert plc.tries("Basic256Sha256", "line3")["beats"] >= 5
 

@@ -55,7 +55,7 @@ def captured(port: int, file: Path) -> Iterator[None]:
 
 def decoded(file: Path, port: int, protocol: str, *more: str) -> str:
     """What tshark prints about the file with the port taken for the protocol."""
-    server = ("-o", f"mbtcp.tcp.port:{port}")  # which side asks
+    server = ("-o", f"mbtcp.tcp.port:{port}") if protocol == "mbtcp" else ()  # which side asks
     command = [str(TSHARK), "-r", str(file), "-d", f"tcp.port=={port},{protocol}", *server, *more]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
