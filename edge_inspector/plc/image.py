@@ -9,11 +9,10 @@ from edge_inspector.datatypes import ERROR_CODE, Identity, InspectionResult, Mod
 from edge_inspector.plc.answers import Answers
 from edge_inspector.plc.handshake import Contract
 from edge_inspector.plc.states import State, resting_state
-from edge_inspector.plc.tags import INTERFACE_VERSION, MAX_DEFECTS, MAX_TEXT, RING_WORDS, TAGS, ZEROS, Value
+from edge_inspector.plc.tags import INTERFACE_VERSION, MAX_DEFECTS, MAX_TEXT, RING_WORDS, ZEROS, Value
 
 _RESULT_ZEROS = {name: zero for name, zero in ZEROS.items() if name.startswith("Result.")}
 _FLAGS_LAST = ("Status.Word", "Status.ResultsValid", "Status.TriggerReady")
-_FROM_PLC = tuple(tag.name for tag in TAGS if tag.writer == "plc")
 _VITALS = {
     "Health.TempC": "temp_c",
     "Health.GpuLoad": "gpu_load",
@@ -34,9 +33,8 @@ def identity_image(identity: Identity) -> dict[str, Value]:
 
 
 def uncertain(contract: Contract) -> frozenset[str]:
-    """The tags whose value says nothing yet: Health.* that is not known here, Control.* that nobody has written."""
-    unknown = (name for name, field in _VITALS.items() if getattr(contract.vitals, field) is None)
-    return frozenset((*unknown, *(name for name in _FROM_PLC if name not in contract.plc.written)))
+    """The tags of the station whose value says nothing: Health.* that is not known here."""
+    return frozenset(name for name, field in _VITALS.items() if getattr(contract.vitals, field) is None)
 
 
 def image(contract: Contract) -> dict[str, Value]:

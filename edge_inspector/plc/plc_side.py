@@ -31,7 +31,6 @@ class PlcSide:
     """The last values. `heartbeat_ns` is when the heartbeat last changed (CLOCK_MONOTONIC), None = never.
 
     `counted`: this start of the PLC has written its TriggerSeq. `result_ack_seq` is None until it acknowledges.
-    `written` are the tags that any start of the PLC has written since ours.
     """
 
     heartbeat: int = 0
@@ -49,14 +48,13 @@ class PlcSide:
     feedback_seq: int = 0
     command: int = 0
     command_seq: int = 0
-    written: frozenset[str] = frozenset()
 
     def wrote(self, values: Mapping[str, Value], now_ns: int) -> PlcSide:
         """After one write request; the order of the tags in it does not matter.
 
         A changed PlcBootId is a new start: the counts and the echo of the one before are forgotten.
         """
-        me = self if values.keys() <= self.written else replace(self, written=self.written | values.keys())
+        me = self
         values = _unblocked(values, self.command_seq)
         if values.get("Control.PlcBootId", self.plc_boot_id) != self.plc_boot_id:
             me = replace(

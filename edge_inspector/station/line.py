@@ -114,7 +114,7 @@ class Line:
         self.booking = Booking(parts, emit)
         self.models = Models(parts.recipes, self.booking.event)
         active = parts.recipes[parts.active_recipe]
-        self.links = Links(parts.links, parts.master, parts.clock, self.booking)
+        self.links = Links(parts.links, parts.master, self.booking)
         self.condition = Condition(
             parts,
             active,

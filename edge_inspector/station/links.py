@@ -10,7 +10,7 @@ import structlog
 
 from edge_inspector.datatypes import InspectionResult
 from edge_inspector.errors import OutputError
-from edge_inspector.interfaces import Clock, PlcLink, PlcMessage, ResultWritten, StationStatus
+from edge_inspector.interfaces import PlcLink, PlcMessage, ResultWritten, StationStatus
 from edge_inspector.station.backoff import Backoff
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.events import FromPlc, LinkEvent, LinkHealth, OutputTrouble
@@ -33,10 +33,9 @@ class _Untold:
 class Links:
     """Owned by the line loop."""
 
-    def __init__(self, links: Sequence[PlcLink], master: str, clock: Clock, booking: Booking) -> None:
+    def __init__(self, links: Sequence[PlcLink], master: str, booking: Booking) -> None:
         self._links = links
         self._master = master
-        self._clock = clock
         self._booking = booking
         self._untold: dict[str, _Untold] = {}
         self.away = {link.name: _CALLING for link in links if link.dials}

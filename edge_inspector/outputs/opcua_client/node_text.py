@@ -22,11 +22,6 @@ def checked(text: str) -> str:
     return text
 
 
-def namespace_of(text: str) -> str | None:
-    """The URI of the namespace, None where the text has its index."""
-    return _parts(text)[1]
-
-
 def node_id(text: str, namespaces: Sequence[str]) -> ua.NodeId:
     """The NodeId in a server with these namespaces. OutputError when it has not the one that is named."""
     index, uri, kind, identifier = _parts(text)

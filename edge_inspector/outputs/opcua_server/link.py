@@ -25,7 +25,7 @@ from edge_inspector.outputs.opcua_server.connection import LimitedUaServer
 from edge_inspector.outputs.opcua_server.security import Access, SecurityConfig, secure
 from edge_inspector.outputs.opcua_server.security.config import HostName
 from edge_inspector.outputs.opcua_server.sessions import LimitedServer
-from edge_inspector.plc.image import identity_image
+from edge_inspector.plc.image import identity_image, uncertain
 from edge_inspector.plc.tags import Tag, Value
 from edge_inspector.settings import HandshakeConfig
 
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["NAMESPACE", "Config", "OpcUaServerLink"]
 _STOP_S = 3.0
 _LOOK_NS = 60_000_000_000
-_VITALS = {
-    "temp_c": "Health.TempC",
-    "gpu_load": "Health.GpuLoad",
-    "disk_free_pct": "Health.DiskFreePct",
-    "power_mode": "Health.PowerMode",
-}
 
 
 class Config(HandshakeConfig):
@@ -83,7 +77,7 @@ class OpcUaServerLink:
         self._clock = clock
         self._folder = folder
         self._live = LiveContract(contract, clock)
-        self._statuses: dict[str, ua.StatusCode] = dict.fromkeys(_VITALS.values(), address_space.INITIAL)
+        self._statuses = dict.fromkeys(uncertain(contract), address_space.INITIAL)
         self._writable: Mapping[ua.NodeId, Tag] = {}
         self._looked_ns = clock.monotonic_ns()
         self._server: LimitedUaServer | None = None
@@ -140,7 +134,7 @@ class OpcUaServerLink:
     async def tell(self, message: PlcMessage) -> None:
         changed = self._live.told(message)
         if isinstance(message, Vitals):
-            changed += self._learned(message)
+            changed += self._learned()
         self._show(changed)
         if isinstance(message, Alive):
             await self._look_after()
@@ -165,12 +159,10 @@ class OpcUaServerLink:
         """The vision system's methods come to the contract as a PLC's writes, and are shown as those."""
         self._show([*values.items(), *self._live.written(values)])
 
-    def _learned(self, vitals: Vitals) -> list[tuple[str, Value]]:
+    def _learned(self) -> list[tuple[str, Value]]:
         """Tags whose value is known from now on, or is not any more: their status changes, maybe not their value."""
         before = self._statuses
-        self._statuses = {
-            tag: address_space.INITIAL for field, tag in _VITALS.items() if getattr(vitals, field) is None
-        }
+        self._statuses = dict.fromkeys(uncertain(self._live.contract), address_space.INITIAL)
         return [(tag, self._live.image[tag]) for tag in before.keys() ^ self._statuses.keys()]
 
     def _may_write(self, user: Any) -> bool:
