@@ -35,7 +35,7 @@ check: test-venv
 test: check test-main test-installed
 
 test-main: test-venv
-	tools/system_packages.sh mosquitto cc c++ pdftoppm
+	tools/system_packages.sh mosquitto cc c++ pdftoppm promtool chromium chromedriver strace unshare
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-installed: test-venv

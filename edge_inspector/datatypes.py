@@ -110,6 +110,10 @@ class Lease(Protocol):
     """A counted hold on a frame buffer; the buffer is reused when the last holder has released it."""
 
     def retain(self) -> None: ...
+    def retain_if_free(self, slots: int) -> bool:
+        """Retain, but only while at least so many other buffers are free: for those who can do without."""
+        ...
+
     def release(self) -> None: ...
 
 
@@ -138,6 +142,14 @@ class Frame:
         """Give the buffer back; the pixels must not be read afterwards."""
         if self.lease is not None:
             self.lease.release()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The name of one exposure: the camera and the number of the picture on its thread."""
+
+    camera: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -427,6 +439,8 @@ class Judgement:
     reason_text: str
     defects: tuple[Defect, ...] = ()
     views_judged: int = 0
+    margin: float | None = None
+    """As in `InspectionResult`."""
 
 
 @dataclass(frozen=True)
@@ -482,6 +496,8 @@ class InspectionResult:
     stage_ns: Mapping[str, int]
     frame_ids: tuple[int, ...] = ()
     """The camera's own number of the picture of each of `views`; -1 = there was none."""
+    margin: float | None = None
+    """How near it was: the smallest distance of a score from its class's threshold, None = nothing had a score."""
 
     @property
     def result_id(self) -> str:
@@ -516,6 +532,47 @@ class Event:
     code: str
     text: str
     wall_utc: str
+    parts: tuple[str, ...] = ()
+    """The result_ids of the parts that caused it."""
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Who did what to the station, or saw what: `what` is a short word in snake_case, `detail` says it to people."""
+
+    wall_utc: str
+    clock_synced: bool
+    who: str
+    what: str
+    detail: str
+
+
+ImageKind = Literal["original", "overlay"]
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """One picture of a part on the disk: the camera's own pixels (original), or a drawing for people (overlay).
+
+    `path` is relative to the image folder, with `/`; `sha256` is that of the file's bytes; `why` names the policies
+    that kept it. `every_nth` is of how many such parts one is kept, 1 = all of them.
+    """
+
+    seq: int
+    result_id: str
+    camera: str
+    kind: ImageKind
+    why: tuple[str, ...]
+    path: str
+    sha256: str
+    size_bytes: int
+    lossless: bool
+    pixel_format: PixelFormat
+    image_hw: tuple[int, int]
+    frame_id: int
+    wall_utc: str
+    clock_synced: bool
+    every_nth: int = 1
 
 
 @dataclass(frozen=True)

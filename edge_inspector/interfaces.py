@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from edge_inspector.datatypes import (
     Batch,
@@ -18,10 +18,12 @@ from edge_inspector.datatypes import (
     InspectionResult,
     Mode,
     OutboxMessage,
+    Picture,
     Precision,
     PreparePlan,
     RawView,
     Reason,
+    SavedImage,
     Tensors,
     TriggerMode,
 )
@@ -436,12 +438,18 @@ class Publisher(_Opened, Protocol):
         """Connect. OutputError when the destination is not there."""
         ...
 
-    def render(self, record: InspectionResult | Event) -> tuple[OutboxMessage, ...]:
-        """The messages for one record. Pure; called on any thread, connected or not."""
+    def render(self, record: InspectionResult | Event | SavedImage) -> tuple[OutboxMessage, ...]:
+        """The messages for one record, none when the destination does not want it.
+
+        Pure; called on any thread, connected or not.
+        """
         ...
 
-    def publish(self, messages: Sequence[OutboxMessage]) -> None:
-        """Returns when the destination has acknowledged all of them. OutputError otherwise: all stay in the outbox."""
+    def publish(self, messages: Sequence[OutboxMessage]) -> int:
+        """Returns how many of them, from the first on, the destination has acknowledged; 0 = none of them is due yet.
+
+        OutputError: all stay in the outbox.
+        """
         ...
 
     def announce(self, state: str, state_no: int, recipe: str) -> None:
@@ -457,11 +465,93 @@ class Publisher(_Opened, Protocol):
         ...
 
 
-class Outbox(Protocol):
-    """What has not been acknowledged yet, oldest first; safe from any thread."""
+@dataclass(frozen=True)
+class Order:
+    """What somebody who is no PLC wants of the station; `who` answers for it: a user of the machine, a token, a broker.
 
-    def pending(self, destination: str, limit: int) -> list[OutboxMessage]: ...
-    def delivered(self, destination: str, rows: Sequence[int]) -> None: ...
+    The names and their arguments: station/orders.py.
+    """
+
+    name: str
+    who: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OrderAnswer:
+    """Whether the order was carried out; `text` says why not. `facts` is what was asked for, as JSON has it."""
+
+    done: bool
+    text: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TakesOrders(Protocol):
+    """A publisher whose destination may also order something; both are called on the publisher's thread."""
+
+    def orders(self) -> Sequence[tuple[object, Order]]:
+        """What came in since the last call, each with a token for its answer."""
+        ...
+
+    def answer(self, token: object, answer: OrderAnswer) -> None:
+        """OutputError when the destination is lost."""
+        ...
+
+
+class PictureKeeper(Protocol):
+    """Keeps pictures of parts for later. Nothing here waits for a disk; any thread."""
+
+    def offer(self, picture: Picture, frame: Frame) -> None:
+        """A picture that may be worth keeping: it takes a lease on the frame if there is room, and counts if not."""
+        ...
+
+    def belongs(self, picture: Picture, seq: int) -> None:
+        """The picture is that of part `seq`; before or after it is settled, before or after `offer`."""
+        ...
+
+    def nobody(self, picture: Picture) -> None:
+        """The picture is no part's."""
+        ...
+
+    def settled(self, result: InspectionResult) -> None:
+        """The verdict: now it is known whether the part's pictures are kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class OutboxStanding:
+    """How many messages wait for a destination, since when, and how many it will never get."""
+
+    waiting: int
+    oldest_utc: str | None
+    """RFC 3339; when the oldest of them was booked. None = nothing waits."""
+    dropped: int
+    """Given up because the outbox had outgrown its limit."""
+    refused: int
+    """Given up because the destination never takes them."""
+
+
+class Outbox(Protocol):
+    """What has not been acknowledged yet, oldest first; one thread for each destination."""
+
+    def pending(self, destination: str, limit: int, without: Collection[str] = ()) -> list[OutboxMessage]:
+        """The oldest that were not handed out yet, leaving out the topics `without`, which are passed over for now."""
+        ...
+
+    def rewind(self, destination: str) -> None:
+        """Hand out again what was passed over."""
+        ...
+
+    def delivered(self, destination: str, rows: Sequence[int]) -> None:
+        """The destination has them: the first of those that were handed out."""
+        ...
+
+    def give_up(self, destination: str, row: int, why: str) -> None:
+        """The destination will never take the first of those that were handed out."""
+        ...
+
+    def standing(self, destination: str) -> OutboxStanding: ...
 
 
 class Progress(Protocol):

@@ -41,7 +41,11 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "opcua_client": "edge_inspector.outputs.opcua_client.link:OpcUaClientLink",
         "opcua_server": "edge_inspector.outputs.opcua_server.link:OpcUaServerLink",
     },
-    "publisher": {"mqtt": "edge_inspector.outputs.mqtt:MqttPublisher"},
+    "publisher": {
+        "apprise": "edge_inspector.outputs.notify:AppriseNotifier",
+        "mqtt": "edge_inspector.outputs.mqtt:MqttPublisher",
+        "sparkplug": "edge_inspector.outputs.sparkplug.publisher:SparkplugPublisher",
+    },
 }
 
 

@@ -291,7 +291,7 @@ BROKEN = [
     ("a topic prefix with a wildcard", 'host = "broker"', 'prefix = "plant/#"', "publishers.plant.prefix", "'plant/#'", "pattern"),
     ("a password without a user", 'host = "broker"', 'password_file = "p"', "publishers.plant", "", "password_file is given without username: give both or none"),
     ("a certificate without its key", 'host = "broker"', 'tls = { cert_file = "c" }', "publishers.plant.tls", "", "cert_file and key_file belong together"),
-    ("a publisher without a type", 'type = "mqtt"\n', "", "publishers.plant.type", "", "is missing; expected one of mqtt"),
+    ("a publisher without a type", 'type = "mqtt"\n', "", "publishers.plant.type", "", "is missing; expected one of apprise, mqtt, sparkplug"),
     ("a broker without a name", 'host = "broker"', 'host = ""', "publishers.plant.host", "''", "at least 1"),
     ("an unknown level of the log", '"info"', '"chatty"', "log.level", "'chatty'", "expected 'debug', 'info', 'warning' or 'error'"),
     ("a table nested 40 deep", "[log]", f"[log{'.a' * 40}]", f"log{'.a' * 16}", "", DEEP),

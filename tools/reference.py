@@ -14,6 +14,7 @@ from edge_inspector import config, plugins
 from edge_inspector.cli.main import app
 from edge_inspector.datatypes import ERROR_CODE, Reason
 from edge_inspector.engine.bundle_file import BundleFile
+from edge_inspector.health.metrics_page import metrics_markdown
 from edge_inspector.outputs import payloads
 from edge_inspector.outputs.modbus.page import register_map_markdown
 from edge_inspector.outputs.opcua_server.link import NAMESPACE
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "reasons.md": HEADER + _reasons(),
         "cli.md": HEADER + _cli(),
         "modbus-registers.md": HEADER + register_map_markdown(),
+        "metrics.md": HEADER + metrics_markdown(),
         **{f"schemas/{_schema_file(name)}": _json(schema) for name, schema in payload_schemas().items()},
     }
 
@@ -78,6 +80,9 @@ _TABLES: Mapping[str, tuple[str, plugins.Kind | None]] = {
     "recipes": ("[recipes.NAME]", None),
     "plc": ("[plc.NAME]", "plc"),
     "publishers": ("[publishers.NAME]", "publisher"),
+    "ledger": ("[ledger]", None),
+    "images": ("[images]", None),
+    "web": ("[web]", None),
     "log": ("[log]", None),
 }
 _PATHS = {"path": "path", "file-path": "path"}
@@ -290,12 +295,14 @@ _TOPICS = (
     ("result", "1", "no", "vision.result/1", "Each part, in the order of settling"),
     ("result/last", "1", "yes", "vision.result/1", "The newest part; never one that an earlier start saw"),
     ("defects", "1", "no", "vision.defects/1", "Each part with at least one defect"),
+    ("image", "1", "no", "vision.image/1", "Each picture of a part that was stored: its name and SHA-256, no pixels"),
     ("event", "1", "no", "vision.event/1", "Something that a person should know"),
     ("metrics", "0", "no", "vision.metrics/1", "Every 10 s"),
+    ("response topic", "1", "no", "vision.reply/1", "The answer to an order on `cmd/<name>`, in MQTT 5 only"),
 )
 _TOPICS_RULES = """\
-`result`, `defects` and `event` wait in the ledger's outbox until the broker has acknowledged them. QoS 1 may deliver a
-message twice: `result_id` tells. A version `/1` may gain fields; removal or a change of meaning is `/2`.
+`result`, `defects`, `image` and `event` wait in the ledger's outbox until the broker has acknowledged them. QoS 1 may
+deliver a message twice: `result_id` tells. A version `/1` may gain fields; removal or a change of meaning is `/2`.
 Times are RFC 3339, UTC, with milliseconds. How to subscribe:
 [read the results over MQTT](../how-to/read-results-over-mqtt.md).
 
@@ -310,6 +317,23 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
         "version": "Version of edge-inspector",
         "recipe": "The recipe in use",
     },
+    "vision.image/1": {
+        "ts": "When its part was in front of the cameras",
+        "result_id": "The result to which it belongs",
+        "camera": "Name of the camera",
+        "kind": "original: the camera's own pixels; overlay: drawn on for people",
+        "path": "Inside the station's image folder, with `/`",
+        "sha256": "Of the file's bytes, in hex",
+        "size_bytes": "Of the file",
+        "lossless": "Whether every pixel is as the camera gave it",
+        "why": "The policies that kept it, with commas between them",
+    },
+    "vision.reply/1": {
+        "ts": "When it was answered",
+        "command": "The order's name",
+        "done": "Whether it was carried out",
+        "text": "Why not, or what was done",
+    },
     "vision.result/1": {
         "ts": "When the trigger was accepted, also for a result that is published later",
         "result_id": "`<station>.<book>.<seq>`: unique for ever",
@@ -323,6 +347,7 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
         "reason": "A name of the [reason table](reasons.md)",
         "defect_count": "Defects in all views",
         "max_score": "Highest confidence among them; 0 without any",
+        "margin": "Smallest distance of a score from its class's threshold; left out when nothing had a score",
         "cycle_ms": "Trigger to verdict",
         "acq_ms": "Trigger to last picture",
         "infer_ms": "Inference of all views",

@@ -20,6 +20,9 @@ for name in "$@"; do
         cc) package="gcc libc6-dev" ;;
         c++) package=g++ ;;
         pdftoppm) package=poppler-utils ;;
+        promtool) package=prometheus ;;
+        chromedriver) package=chromium-driver ;;
+        unshare) package=util-linux ;;
         *) package=$name ;;
       esac
       PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null || missing="$missing $package"
