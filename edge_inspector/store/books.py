@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_inspector.datatypes import Defect, Evaluation, Reason
-from edge_inspector.errors import StorageError
-from edge_inspector.store.ledger import connect_read_only
+from edge_inspector.datatypes import Defect, Evaluation, Mode, Reason
+from edge_inspector.store.opening import open_book
+from edge_inspector.store.reading import read_results, snapshot
 
 _LISTED = 10  # numbers named in a gap; the rest is a count
+_PAGE = 1000  # results read at once
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Books:
     """The sums of one moment. `unknown` are accepted triggers without a result, `unpublished` results with a message
     that some broker has not acknowledged, `unannounced` pictures that no announced part could be sure of.
 
-    `told` + `not_told` + `telling_unknown` = `results`; of a restart or a lost link it is known that nobody was told.
+    `told` + `not_told` + `telling_unknown` = `results`; what the PLC has acknowledged it was told, and of a restart or
+    a lost link it is known that nobody was. What retention has removed is counted in; `removed_unknown` and
+    `removed_telling_unknown` have no numbers any more.
     """
 
     book: str
@@ -37,10 +41,14 @@ class Books:
     acknowledged: int
     outbox_pending: int
     unpublished: int
+    dropped: int
     late: int
     unannounced: int
     unknown: tuple[int, ...]
     telling_unknown: tuple[int, ...]
+    removed: int
+    removed_unknown: int
+    removed_telling_unknown: int
 
     @property
     def triggers(self) -> int:
@@ -55,8 +63,15 @@ class Books:
         if self.telling_unknown:
             count = len(self.telling_unknown)
             found.append(f"{count} results of which nobody knows if the PLC was told: {_listed(self.telling_unknown)}")
+        if self.removed_unknown:
+            found.append(f"{self.removed_unknown} accepted triggers without a result among what retention has removed")
+        if self.removed_telling_unknown:
+            count = self.removed_telling_unknown
+            found.append(f"{count} results among what was removed of which nobody knows if the PLC was told")
         if self.outbox_pending:
             found.append(f"{self.outbox_pending} messages not yet acknowledged by their broker")
+        if self.dropped:
+            found.append(f"{self.dropped} messages given up: no broker has them")
         return tuple(found)
 
     @property
@@ -87,100 +102,124 @@ class VerdictRow:
 
 def read_books(path: Path) -> Books:
     """Add the ledger up in one read transaction. StorageError when it is missing or cannot be read."""
-    with closing(_connect(path)) as connection:
-        try:
-            return _add_up(connection)
-        except sqlite3.Error as exc:
-            raise StorageError(f"ledger {path} cannot be read: {exc}") from exc
+    with closing(open_book(path)) as connection, snapshot(connection):
+        return _add_up(connection)
 
 
 def verdicts(path: Path) -> dict[str, VerdictRow]:
     """Every result by its result_id, in the order of acceptance. StorageError when the ledger cannot be read."""
-    query = (
-        "SELECT result_id, seq, trigger_seq, part_id, evaluation, boot_id, reason, told, acknowledged_utc, replayed, "
-        "stage_ns, cycle_ms, views, frame_ids FROM results JOIN triggers USING (seq) ORDER BY seq"
-    )
-    with closing(_connect(path)) as connection:
-        try:
-            connection.execute("BEGIN")  # one snapshot for both
-            defects = _defects(connection)
-            connection.row_factory = sqlite3.Row
-            rows = connection.execute(query).fetchall()
-        except sqlite3.Error as exc:
-            raise StorageError(f"ledger {path} cannot be read: {exc}") from exc
-    return {row["result_id"]: _verdict(row, defects.get(row["seq"], [])) for row in rows}
-
-
-def _verdict(row: sqlite3.Row, defects: list[Defect]) -> VerdictRow:
-    return VerdictRow(
-        seq=row["seq"],
-        trigger_seq=row["trigger_seq"],
-        part_id=row["part_id"],
-        evaluation=Evaluation(row["evaluation"]),
-        boot_id=row["boot_id"],
-        reason=Reason(row["reason"]),
-        told=None if row["told"] is None else bool(row["told"]),
-        acknowledged=row["acknowledged_utc"] is not None,
-        replayed=bool(row["replayed"]),
-        stage_ns=json.loads(row["stage_ns"]),
-        cycle_ms=row["cycle_ms"],
-        views=tuple(json.loads(row["views"])),
-        frame_ids=tuple(json.loads(row["frame_ids"])),
-        defects=tuple(defects),
-    )
-
-
-def _defects(connection: sqlite3.Connection) -> dict[int, list[Defect]]:
-    """By seq, in the order of the result."""
-    found: dict[int, list[Defect]] = {}
-    query = (
-        "SELECT seq, class_name, class_id, score, x, y, width, height, camera, width_mm, height_mm FROM defects "
-        "ORDER BY seq, number"
-    )
-    for seq, class_name, class_id, score, x, y, width, height, camera, width_mm, height_mm in connection.execute(query):
-        size_mm = None if width_mm is None else (width_mm, height_mm)
-        found.setdefault(seq, []).append(Defect(class_name, class_id, score, (x, y, width, height), camera, size_mm))
+    found: dict[str, VerdictRow] = {}
+    with closing(open_book(path)) as connection, snapshot(connection):
+        page, after = [], 0
+        while page := read_results(connection, after_seq=after, limit=_PAGE):
+            after = page[-1].seq
+            for r in page:
+                found[r.result_id] = VerdictRow(
+                    seq=r.seq,
+                    trigger_seq=r.trigger_seq,
+                    part_id=r.part_id,
+                    evaluation=r.evaluation,
+                    boot_id=r.boot_id,
+                    reason=r.reason,
+                    told=r.told,
+                    acknowledged=r.acknowledged_utc is not None,
+                    replayed=r.replayed,
+                    stage_ns=r.stage_ns,
+                    cycle_ms=r.cycle_ms,
+                    views=r.views,
+                    frame_ids=r.frame_ids,
+                    defects=r.defects,
+                )
     return found
 
 
-def _add_up(connection: sqlite3.Connection) -> Books:
-    connection.execute("BEGIN")  # one snapshot for all sums
+def sums_of(connection: sqlite3.Connection, first_seq: int, last_seq: int) -> dict[str, int]:
+    """What the parts of these numbers, both included, add up to: what stays of them when retention removes them.
 
+    `views` were asked for, `frames` are their pictures, without those of posted pictures; `dropped` are messages,
+    `given_up` the results that they were of. Retention adds what has no number: `refused` (parts, not rows), `late`
+    and `unannounced`.
+    """
+    row = connection.execute(_SUMS, {"first": first_seq, "last": last_seq}).fetchone()
+    return {name: int(value or 0) for name, value in zip(_SUM_NAMES, row, strict=True)}
+
+
+def removed_sums(connection: sqlite3.Connection) -> Counter[str]:
+    """What retention has ever taken out of the book, added up."""
+    total: Counter[str] = Counter()
+    for (sums,) in connection.execute("SELECT sums FROM removed"):
+        total.update(json.loads(sums))
+    return total
+
+
+OF_RESULT = "seq > 0 AND schema NOT LIKE 'vision.image/%'"
+"""SQL: a row of outbox or dropped is part of what makes a result published. A picture follows later."""
+_SUM_NAMES = (
+    "accepted",
+    "results",
+    "ok",
+    "not_ok",
+    "not_decidable",
+    "undefined",
+    "told",
+    "not_told",
+    "telling_unknown",
+    "acknowledged",
+    "unknown",
+    "views",
+    "frames",
+    "given_up",
+    "dropped",
+)
+_SUMS = f"""
+    SELECT count(*), count(r.seq),
+        sum(r.evaluation = {Evaluation.OK:d}), sum(r.evaluation = {Evaluation.NOT_OK:d}),
+        sum(r.evaluation = {Evaluation.NOT_DECIDABLE:d}), sum(r.evaluation = {Evaluation.UNDEFINED:d}),
+        sum(r.told = 1 OR r.acknowledged_utc IS NOT NULL), sum(r.told = 0 AND r.acknowledged_utc IS NULL),
+        sum(r.seq IS NOT NULL AND r.told IS NULL AND r.acknowledged_utc IS NULL),
+        sum(r.acknowledged_utc IS NOT NULL), sum(r.seq IS NULL),
+        sum(json_array_length(r.views)) FILTER (WHERE t.mode <> {Mode.MANUAL:d}),
+        sum((SELECT count(*) FROM json_each(r.frame_ids) WHERE value <> -1)) FILTER (WHERE t.mode <> {Mode.MANUAL:d}),
+        (SELECT count(DISTINCT seq) FROM dropped WHERE seq BETWEEN :first AND :last AND {OF_RESULT}),
+        (SELECT count(*) FROM dropped WHERE seq BETWEEN :first AND :last)
+    FROM triggers t LEFT JOIN results r USING (seq) WHERE t.seq BETWEEN :first AND :last
+"""
+
+
+def _add_up(connection: sqlite3.Connection) -> Books:
     def one(query: str) -> int:
         return int(connection.execute(query).fetchone()[0])
 
     def numbers(query: str) -> tuple[int, ...]:
         return tuple(number for (number,) in connection.execute(query))
 
+    removed = removed_sums(connection)
     by_evaluation = dict(connection.execute("SELECT evaluation, count(*) FROM results GROUP BY evaluation").fetchall())
     return Books(
         book=str(connection.execute("SELECT value FROM meta WHERE name = 'book'").fetchone()[0]),
-        accepted=one("SELECT count(*) FROM triggers"),
-        refused=one("SELECT coalesce(sum(count), 0) FROM refusals"),
-        results=one("SELECT count(*) FROM results"),
-        ok=by_evaluation.get(Evaluation.OK, 0),
-        not_ok=by_evaluation.get(Evaluation.NOT_OK, 0),
-        not_decidable=by_evaluation.get(Evaluation.NOT_DECIDABLE, 0),
-        undefined=by_evaluation.get(Evaluation.UNDEFINED, 0),
-        told=one("SELECT count(*) FROM results WHERE told = 1"),
-        not_told=one("SELECT count(*) FROM results WHERE told = 0"),
-        acknowledged=one("SELECT count(*) FROM results WHERE acknowledged_utc IS NOT NULL"),
+        accepted=one("SELECT count(*) FROM triggers") + removed["accepted"],
+        refused=one("SELECT coalesce(sum(count), 0) FROM refusals") + removed["refused"],
+        results=one("SELECT count(*) FROM results") + removed["results"],
+        ok=by_evaluation.get(Evaluation.OK, 0) + removed["ok"],
+        not_ok=by_evaluation.get(Evaluation.NOT_OK, 0) + removed["not_ok"],
+        not_decidable=by_evaluation.get(Evaluation.NOT_DECIDABLE, 0) + removed["not_decidable"],
+        undefined=by_evaluation.get(Evaluation.UNDEFINED, 0) + removed["undefined"],
+        told=one("SELECT count(*) FROM results WHERE told = 1 OR acknowledged_utc IS NOT NULL") + removed["told"],
+        not_told=one("SELECT count(*) FROM results WHERE told = 0 AND acknowledged_utc IS NULL") + removed["not_told"],
+        acknowledged=one("SELECT count(*) FROM results WHERE acknowledged_utc IS NOT NULL") + removed["acknowledged"],
         outbox_pending=one("SELECT count(*) FROM outbox"),
-        unpublished=one("SELECT count(DISTINCT seq) FROM outbox WHERE seq IN (SELECT seq FROM results)"),
-        late=one("SELECT count(*) FROM late"),
-        unannounced=one("SELECT count(*) FROM unannounced"),
+        unpublished=one(
+            f"SELECT count(DISTINCT seq) FROM outbox WHERE {OF_RESULT} AND seq IN (SELECT seq FROM results)"
+        ),
+        dropped=one("SELECT count(*) FROM dropped") + removed["dropped"],
+        late=one("SELECT count(*) FROM late") + removed["late"],
+        unannounced=one("SELECT count(*) FROM unannounced") + removed["unannounced"],
         unknown=numbers("SELECT seq FROM triggers WHERE seq NOT IN (SELECT seq FROM results) ORDER BY seq"),
-        telling_unknown=numbers("SELECT seq FROM results WHERE told IS NULL ORDER BY seq"),
+        telling_unknown=numbers("SELECT seq FROM results WHERE told IS NULL AND acknowledged_utc IS NULL ORDER BY seq"),
+        removed=removed["accepted"],
+        removed_unknown=removed["unknown"],
+        removed_telling_unknown=removed["telling_unknown"],
     )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        return connect_read_only(path)
-    except sqlite3.Error as exc:
-        raise StorageError(
-            f"ledger {path} cannot be opened: {exc}; start the station once, or name another file"
-        ) from exc
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from edge_inspector.datatypes import OutboxMessage
+from edge_inspector.datatypes import Mode, OutboxMessage
 from edge_inspector.errors import StorageError
-from edge_inspector.store import schema
+from edge_inspector.interfaces import Clock, OutboxStanding
+from edge_inspector.store import audit
+from edge_inspector.store.book import Book
+from edge_inspector.store.book_file import DamagedBookError, connect_read_only, is_damage, transaction
+from edge_inspector.store.machine_clock import MachineClock
+from edge_inspector.store.notice import Notice
+from edge_inspector.store.outbox import OutboxLanes
 from edge_inspector.store.records import (
     BookAcknowledged,
+    BookAudit,
+    BookConfiguration,
     BookEvent,
     BookLate,
     BookRefusal,
     BookResult,
+    BookStarted,
     BookTold,
     BookTrigger,
     BookUnannounced,
     Delivered,
+    GivenUp,
     LedgerRecord,
-    write,
 )
+from edge_inspector.store.settings import LedgerSettings
+from edge_inspector.store.upkeep import Upkeep
+from edge_inspector.store.writing import write
 
 __all__ = [
     "BookAcknowledged",
@@ -38,18 +54,21 @@ __all__ = [
     "Delivered",
     "Ledger",
     "LedgerRecord",
+    "Notice",
+    "connect_read_only",
 ]
 
 GROUP = 64  # records in one transaction: one fsync for all of them
 RETRY_S = 1.0  # between two tries to write to a full or failing disk
-BUSY_TIMEOUT_S = 1.0  # how long another program's lock is waited for before it counts as a failure
+REST_S = 0.25  # how long `Delivered` waits for company: each transaction wears the disk; lost, a message comes twice
 
 
 class Ledger:
     """Opened by the station; `run` is the loop of its own thread; `submit` never waits.
 
     When the file cannot be written nothing is lost: `healthy` turns False, the records stay in the queue and the flight
-    record, and are tried again every `RETRY_S`. Implements `interfaces.Outbox`.
+    record, and are tried again every `RETRY_S`. A damaged file is set aside and a new book begun, also while it runs.
+    Implements `interfaces.Outbox`.
     """
 
     def __init__(
@@ -58,28 +77,36 @@ class Ledger:
         destinations: Sequence[str],
         on_booked: Callable[[int], None] = lambda _slot: None,
         on_health: Callable[[bool, str], None] = lambda _healthy, _error: None,
+        settings: LedgerSettings | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """`on_booked(slot)`: the result or refusal of a flight slot is booked; `on_health(healthy, error)`: a change.
 
-        Both are called on the ledger's thread.
+        Both are called on the ledger's thread. Without a `clock` nothing is removed by age.
         """
         self.path = path
+        self.settings = LedgerSettings.model_validate({}) if settings is None else settings
         self.healthy = True
         self.error = ""
-        self.set_aside: Path | None = None
-        self.book = ""
+        self.on_health = on_health
+        self.on_notice: Callable[[Notice], None] = lambda _notice: None
+        """What people should know; both are set before `run` and called on the ledger's thread."""
+        clock = MachineClock() if clock is None else clock
         self._next_seq = 1
         self._on_booked = on_booked
-        self._on_health = on_health
         self._queue: deque[LedgerRecord] = deque()
+        self._pressing = 0  # of them, those that may not rest
+        self._rest_until_s = math.inf
         self._wake = threading.Condition()
         self._closing = False
         self._contradicted = False
         self._booking = threading.Lock()
-        self._reading = threading.Lock()
-        self._readers: dict[int, sqlite3.Connection] = {}
-        self._handed: dict[str, list[int]] = {destination: [] for destination in destinations}
-        self._delivered_up_to: dict[str, int] = dict.fromkeys(destinations, 0)
+        self._handing = threading.Lock()
+        self._book = Book(path, self.settings, clock, self._awake)
+        self._books_seen = 0
+        self._started: BookStarted | None = None
+        self._lanes = OutboxLanes(path, destinations, self._book.reader, self.submit, clock.utc)
+        self._upkeep = Upkeep(self.settings, destinations, clock, self._lanes.held, self._handing)
 
     def __enter__(self) -> Ledger:
         """Open or make the book; a damaged file is renamed to `set_aside` and a new book begun.
@@ -88,16 +115,20 @@ class Ledger:
         """
         try:
             try:
-                self._connection = self._open()
-            except _Damaged:
-                self.set_aside = _set_aside(self.path)
-                self._connection = self._open()
-        except (sqlite3.Error, OSError) as exc:
+                connection = self._connection()
+            except DamagedBookError as exc:
+                self._book.damaged(str(exc))
+                connection = self._connection()
+            # A run that had no part yet has begun with a number all the same.
+            query = (
+                "SELECT max(coalesce(max(seq), 0) + 1, (SELECT coalesce(max(first_seq), 1) FROM runs)) FROM triggers"
+            )
+            self._next_seq = int(connection.execute(query).fetchone()[0])
+        except (sqlite3.Error, OSError, DamagedBookError) as exc:
+            self._book.close()
             raise StorageError(
                 f"ledger {self.path} cannot be opened: {exc}; its folder must exist and be writable"
             ) from exc
-        self.book = str(self._connection.execute("SELECT value FROM meta WHERE name = 'book'").fetchone()[0])
-        self._next_seq = int(self._connection.execute("SELECT coalesce(max(seq), 0) + 1 FROM triggers").fetchone()[0])
         return self
 
     def __exit__(
@@ -109,10 +140,22 @@ class Ledger:
                 self._closing = True
                 self._run()
         finally:
-            for reader in self._readers.values():
-                reader.close()
-            self._readers.clear()
-            self._connection.close()
+            self._book.close()
+
+    @property
+    def book(self) -> str:
+        """The book's name: 8 hex digits, part of each result_id."""
+        return self._book.name
+
+    @property
+    def set_aside(self) -> Path | None:
+        """The damaged book that this process has found, the last one."""
+        return self._book.set_aside
+
+    @property
+    def audit_head(self) -> str:
+        """Where the audit trail ends: `<rows>:<hash>`; any thread."""
+        return self._book.audit_head
 
     @property
     def next_seq(self) -> int:
@@ -124,6 +167,16 @@ class Ledger:
         """Records that are not on the disk yet."""
         return len(self._queue)
 
+    @property
+    def outbox_bytes(self) -> int:
+        """What waits for all destinations together; too small for a moment after a start with a long outbox."""
+        return self._upkeep.outbox.bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the book's pages in use, at most a minute old; 0 = not known yet."""
+        return self._upkeep.retention.size_bytes
+
     def submit(self, record: LedgerRecord) -> None:
         """Hand a record over, from any thread; records are booked in this order."""
         with self._wake:
@@ -132,10 +185,16 @@ class Ledger:
             elif isinstance(record, BookResult):
                 self._next_seq = max(self._next_seq, record.result.trigger.seq + 1)
             self._queue.append(record)
-            self._wake.notify()
+            if not isinstance(record, Delivered):
+                self._pressing += 1
+                self._wake.notify()
+            elif self._rest_until_s == math.inf:
+                self._rest_until_s = time.monotonic() + REST_S
+                self._wake.notify()
 
     def close(self) -> None:
         """Let `run` book what waits and return; on a disk that cannot be written it returns after one try."""
+        self._book.end_check()
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -145,159 +204,158 @@ class Ledger:
         with self._booking:
             self._run()
 
-    def pending(self, destination: str, limit: int) -> list[OutboxMessage]:
+    def check(self) -> None:
+        """Read the whole book once, on a thread of its own that nothing waits for; `run` mends what it finds."""
+        self._book.check()
+
+    def pending(self, destination: str, limit: int, without: Collection[str] = ()) -> list[OutboxMessage]:
         """The oldest messages without an acknowledgement, and never one that was given to `delivered` already.
 
-        One thread for each destination. StorageError when the book cannot be read.
+        Those on the topics `without` are passed over until `rewind`. One thread for each destination. StorageError when
+        the book cannot be read.
         """
-        after = self._delivered_up_to[self._known(destination)]
         try:
-            rows = self._reader().execute(
-                "SELECT topic, schema, payload, seq, retain, row FROM outbox WHERE destination = ? AND row > ? "
-                "ORDER BY row LIMIT ?",
-                (destination, after, limit),
-            )
-            messages = [OutboxMessage(destination, t, s, p, n, bool(retain), row) for t, s, p, n, retain, row in rows]
-        except sqlite3.Error as exc:
-            raise StorageError(f"ledger {self.path}: the outbox of {destination} cannot be read: {exc}") from exc
-        self._handed[destination] = [m.row for m in messages]
-        return messages
+            with self._handing:
+                return self._lanes.pending(destination, limit, without)
+        except StorageError as exc:
+            self._book.reader_failed(exc.__cause__)
+            raise
+
+    def rewind(self, destination: str) -> None:
+        """Begin again with the oldest message: topics that were passed over may be wanted now."""
+        self._lanes.rewind(destination)
 
     def delivered(self, destination: str, rows: Sequence[int]) -> None:
         """The destination has acknowledged `rows`: the first of those that `pending` gave. They are deleted soon."""
-        handed = self._handed[self._known(destination)]
-        if not rows:
-            return
-        if list(rows) != handed[: len(rows)]:
-            raise StorageError(
-                f"outbox of {destination}: rows {list(rows)} are not the first of {handed}: order would be lost"
-            )
-        self._handed[destination] = handed[len(rows) :]
-        self._delivered_up_to[destination] = rows[-1]
-        self.submit(Delivered(destination, tuple(rows)))
+        self._lanes.delivered(destination, rows)
+
+    def give_up(self, destination: str, row: int, why: str) -> None:
+        """The destination will never take `row`, the first of those that `pending` gave: it is booked as dropped."""
+        self._lanes.give_up(destination, row, why)
+
+    def standing(self, destination: str) -> OutboxStanding:
+        """How much waits for a destination. StorageError when the book cannot be read."""
+        return self._lanes.standing(destination)
 
     def recent_attempts(self, limit: int = 10_000) -> dict[str, int]:
-        """How often each part id occurs in the last `limit` triggers. Before `run`."""
-        query = (
-            "SELECT part_id, count(*) FROM (SELECT part_id FROM triggers ORDER BY seq DESC LIMIT ?) GROUP BY part_id"
-        )
-        return dict(self._connection.execute(query, (limit,)).fetchall())
+        """How often each part id occurs in the last `limit` triggers, posted pictures left out. Before `run`."""
+        newest = f"SELECT part_id FROM triggers WHERE mode <> {Mode.MANUAL:d} ORDER BY seq DESC LIMIT ?"
+        query = f"SELECT part_id, count(*) FROM ({newest}) GROUP BY part_id"
+        return dict(self._connection().execute(query, (limit,)).fetchall())
 
     def stranded(self) -> dict[str, int]:
         """Messages for destinations that the station no longer has, by destination. Before `run`."""
-        counted = self._connection.execute("SELECT destination, count(*) FROM outbox GROUP BY destination")
-        return {name: count for name, count in counted if name not in self._handed}
+        counted = self._connection().execute("SELECT destination, count(*) FROM outbox GROUP BY destination")
+        return {name: count for name, count in counted if name not in self._lanes.destinations}
 
-    def _known(self, destination: str) -> str:
-        if destination not in self._handed:
-            raise StorageError(f"outbox {destination!r} is not known; known are {', '.join(self._handed) or 'none'}")
-        return destination
+    def configuration(self) -> Mapping[str, str]:
+        """What the station ran with when `BookConfiguration` was last booked; empty = never. Before `run`."""
+        row = self._connection().execute("SELECT value FROM meta WHERE name = 'configuration'").fetchone()
+        return {} if row is None else {str(key): str(value) for key, value in json.loads(row[0]).items()}
 
-    def _reader(self) -> sqlite3.Connection:
-        """This thread's own connection: readers never wait for the writer."""
-        me = threading.get_ident()
-        with self._reading:
-            if me not in self._readers:
-                self._readers[me] = connect_read_only(self.path)
-            return self._readers[me]
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=32
-        )
-        try:
-            if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise _Damaged
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            schema.prepare(connection, self.path)
-        except sqlite3.OperationalError:  # locked, full, not writable: the file itself may be sound
-            connection.close()
-            raise
-        except sqlite3.DatabaseError as exc:
-            connection.close()
-            raise _Damaged from exc
-        except BaseException:
-            connection.close()
-            raise
+    def _connection(self) -> sqlite3.Connection:
+        connection = self._book.connection()
+        if self._books_seen != self._book.opened:
+            if self._started is not None:  # in this book the run begins here
+                write(connection, replace(self._started, first_seq=self._next_seq, flight_kept=True))
+            self._books_seen = self._book.opened
+            self._upkeep.opened(connection)
         return connection
+
+    def _awake(self) -> None:
+        with self._wake:
+            self._wake.notify()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
+                while (rest_s := self._rest_s()) > 0:
+                    self._wake.wait(rest_s)
                 group = [self._queue[i] for i in range(min(GROUP, len(self._queue)))]
-            if not group:
+            if not group and self._closing:
                 return
-            if self._book(group):
+            if self._book_group(group) and self._keep_up():
                 continue
             with self._wake:
                 if self._closing:
                     return
                 self._wake.wait_for(lambda: self._closing, RETRY_S)
 
-    def _book(self, group: Sequence[LedgerRecord]) -> bool:
+    def _rest_s(self) -> float:
+        """How long the thread may sleep; it is woken when that changes."""
+        if self._pressing or self._closing or self._book.damage:
+            return 0.0
+        return min(self._rest_until_s - time.monotonic(), self._upkeep.wait_s)
+
+    def _book_group(self, group: Sequence[LedgerRecord]) -> bool:
         """Commit and take the group off the queue; False when the disk refused it."""
         try:
             self._commit(group)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, StorageError) as exc:
             if len(group) > 1:  # the good ones before the bad one still go to the disk
-                return all(self._book([record]) for record in group)
+                return all(self._book_group([record]) for record in group)
+            if not self._book.sound():  # it contradicts what was never written
+                return False
             self._contradicted = True
             raise StorageError(f"ledger {self.path} refuses {group[0]!r}: {exc}") from exc
-        except sqlite3.Error as exc:
-            self._tell(False, f"ledger {self.path} cannot be written: {exc}")
+        except (sqlite3.Error, OSError, DamagedBookError) as exc:
+            self._failed(exc)
             return False
-        for _ in group:
-            self._queue.popleft()
+        with self._wake:
+            for record in group:
+                self._queue.popleft()
+                self._pressing -= not isinstance(record, Delivered)
+            if not self._queue:
+                self._rest_until_s = math.inf
         for record in group:
-            if isinstance(record, BookResult | BookRefusal) and record.slot is not None:
+            if isinstance(record, BookStarted):
+                self._started = record
+            elif isinstance(record, Delivered | GivenUp):
+                self._lanes.booked(record)
+            elif isinstance(record, BookResult | BookRefusal) and record.slot is not None:
                 self._on_booked(record.slot)
         self._tell(True, "")
         return True
 
     def _commit(self, group: Sequence[LedgerRecord]) -> None:
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
+        connection, outbox = self._connection(), self._upkeep.outbox
+        if not group:
+            return
+        size = 0
+        with transaction(connection):
             for record in group:
+                if isinstance(record, Delivered | GivenUp):
+                    rows = record.rows if isinstance(record, Delivered) else (record.row,)
+                    size -= outbox.size_of(connection, rows)
                 write(connection, record)
-            connection.execute("COMMIT")
+            added, last_row = outbox.added(connection)
+            audited = any(isinstance(record, BookAudit | BookConfiguration) for record in group)
+            head = audit.head(connection) if audited else self.audit_head
+        outbox.committed(added + size, last_row)
+        self._book.last_row, self._book.audit_head = last_row, head
+
+    def _keep_up(self) -> bool:
+        """A small step of what must be done now and then; False when the disk refused it."""
+        notices, self._book.notices = self._book.notices, []
+        try:
+            if not self._upkeep.wait_s:
+                self._book.look()
+                notices += self._upkeep.step(self._connection())
+        except (sqlite3.Error, OSError, DamagedBookError) as exc:
+            self._failed(exc)
+            return False
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            for notice in notices:
+                self.on_notice(notice)
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        if is_damage(error):
+            self._book.damaged(str(error))
+        self._tell(False, f"ledger {self.path} cannot be written: {error}")
 
     def _tell(self, healthy: bool, error: str) -> None:
         changed = healthy != self.healthy
         self.healthy, self.error = healthy, error
         if changed:
-            self._on_health(healthy, error)
-
-
-class _Damaged(Exception):
-    """The file is not a whole SQLite database."""
-
-
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that cannot change the book; works while the station writes."""
-    return sqlite3.connect(
-        path.absolute().as_uri() + "?mode=ro",
-        uri=True,
-        timeout=BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-
-
-def _set_aside(path: Path) -> Path:
-    """Rename the file and its write-ahead log, which may still hold something for who can repair it."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
-    return aside
+            self.on_health(healthy, error)

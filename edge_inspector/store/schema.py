@@ -54,6 +54,38 @@ STEPS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, trigger_seq INTEGER NOT NULL, plc_boot_id INTEGER NOT NULL, good INTEGER NOT NULL,
         wall_utc TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE results ADD COLUMN margin REAL;
+    ALTER TABLE events ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
+    CREATE INDEX triggers_wall ON triggers (wall_utc); CREATE INDEX triggers_part ON triggers (part_id);
+    -- When its result, event or picture was; '' = written by older software.
+    ALTER TABLE outbox ADD COLUMN wall_utc TEXT NOT NULL DEFAULT '';
+    CREATE TABLE images (
+        id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, result_id TEXT NOT NULL, camera TEXT NOT NULL, kind TEXT NOT NULL,
+        why TEXT NOT NULL, path TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+        lossless INTEGER NOT NULL, pixel_format TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
+        frame_id INTEGER NOT NULL, wall_utc TEXT NOT NULL, clock_synced INTEGER NOT NULL, every_nth INTEGER NOT NULL,
+        removed_utc TEXT);
+    CREATE INDEX images_seq ON images (seq);
+    -- hash = SHA-256 of the hash before it and this row; see store/audit.py.
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY, wall_utc TEXT NOT NULL, clock_synced INTEGER NOT NULL, who TEXT NOT NULL,
+        what TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL);
+    -- Messages that were given up; why = '': the outbox had outgrown its limit, else what the destination said.
+    -- seq = 0 for events.
+    CREATE TABLE dropped (
+        id INTEGER PRIMARY KEY, destination TEXT NOT NULL, schema TEXT NOT NULL, seq INTEGER NOT NULL,
+        wall_utc TEXT NOT NULL, why TEXT NOT NULL DEFAULT '');
+    CREATE INDEX dropped_seq ON dropped (seq);
+    CREATE INDEX dropped_why ON dropped (destination, why);
+    -- What retention has taken out of the tables above, so that the books still balance: sums by name.
+    CREATE TABLE removed (
+        id INTEGER PRIMARY KEY, wall_utc TEXT NOT NULL, first_seq INTEGER, last_seq INTEGER, sums TEXT NOT NULL);
+    -- Every start of the program. After a run without stopped_utc and flight_kept = 0 its last parts are unknown.
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY, boot_id INTEGER NOT NULL UNIQUE, started_utc TEXT NOT NULL, first_seq INTEGER NOT NULL,
+        flight_kept INTEGER NOT NULL, stopped_utc TEXT);
+    """,
 )
 """Step n makes version n from n-1. A step only adds, so that software of an older version can still use the book;
 one that cannot keep this promise also sets meta.oldest_software to its own version."""

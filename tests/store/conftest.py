@@ -15,6 +15,7 @@ from edge_inspector.datatypes import (
     OutboxMessage,
     Reason,
     Refusal,
+    SavedImage,
     Trigger,
 )
 
@@ -74,6 +75,26 @@ def make_message(seq: int, destination: str = "mqtt", topic: str = "result") -> 
     return OutboxMessage(destination, topic, "vision.result/1", b'{"seq":%d}' % seq, seq)
 
 
+def make_saved(seq: int = 1, **changes: Any) -> SavedImage:
+    fields: dict[str, Any] = {
+        "seq": seq,
+        "result_id": f"line1.{BOOK}.{seq}",
+        "camera": "top",
+        "kind": "original",
+        "why": ("reject",),
+        "path": f"{seq}.png",
+        "sha256": "cd" * 32,
+        "size_bytes": 12345,
+        "lossless": True,
+        "pixel_format": "mono8",
+        "image_hw": (480, 640),
+        "frame_id": 77,
+        "wall_utc": "2026-11-22T00:00:01.000Z",
+        "clock_synced": True,
+    }
+    return SavedImage(**{**fields, **changes})
+
+
 @pytest.fixture
 def trigger() -> Callable[..., Trigger]:
     return make_trigger
@@ -92,3 +113,8 @@ def refusal() -> Callable[..., Refusal]:
 @pytest.fixture
 def message() -> Callable[..., OutboxMessage]:
     return make_message
+
+
+@pytest.fixture
+def saved() -> Callable[..., SavedImage]:
+    return make_saved

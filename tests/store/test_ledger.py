@@ -7,10 +7,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -19,9 +21,11 @@ from edge_inspector.datatypes import (
     Evaluation,
     Event,
     InspectionResult,
+    Mode,
     OutboxMessage,
     Reason,
     Refusal,
+    SavedImage,
     Trigger,
 )
 from edge_inspector.errors import StorageError
@@ -40,6 +44,8 @@ from edge_inspector.store.ledger import (
     Ledger,
     LedgerRecord,
 )
+from edge_inspector.store.records import BookImage, BookStarted, BookStopped
+from edge_inspector.store.writing import WRITERS
 
 MakeTrigger = Callable[..., Trigger]
 MakeResult = Callable[..., InspectionResult]
@@ -242,7 +248,8 @@ def test_triggers_without_a_result_are_listed(tmp_path: Path, trigger: MakeTrigg
 
 def test_attempts_are_counted_in_the_last_triggers(tmp_path: Path, trigger: MakeTrigger) -> None:
     names = ["old", "A", "B", "A", ""]
-    book(tmp_path / "ledger", *(BookTrigger(n, trigger(n, part_id=p)) for n, p in enumerate(names, 1)))
+    posted = BookTrigger(None, trigger(6, part_id="A", mode=Mode.MANUAL))
+    book(tmp_path / "ledger", *(BookTrigger(n, trigger(n, part_id=p)) for n, p in enumerate(names, 1)), posted)
     with Ledger(tmp_path / "ledger", []) as ledger:
         assert ledger.recent_attempts(limit=4) == {"A": 2, "B": 1, "": 1}
 
@@ -587,3 +594,113 @@ def test_books_of_a_ledger_that_is_not_there_are_refused_by_name(tmp_path: Path)
     with pytest.raises(StorageError, match="start the station once"):
         read_books(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+def test_numbers_begin_above_those_that_a_run_without_a_part_has_skipped(tmp_path: Path, trigger: MakeTrigger) -> None:
+    path = tmp_path / "ledger"
+    book(path, BookTrigger(0, trigger(41)), BookStarted(1, 10_042, flight_kept=False, utc="2026-11-22T03:00:00.000Z"))
+    with Ledger(path, []) as ledger:
+        assert ledger.next_seq == 10_042
+    book(path, BookTrigger(0, trigger(10_042)))
+    with Ledger(path, []) as ledger:
+        assert ledger.next_seq == 10_043
+
+
+def test_every_record_has_a_writer() -> None:
+    assert set(WRITERS) == set(get_args(LedgerRecord))
+
+
+def test_runs_say_how_they_began_and_whether_they_ended_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    first, second, third = (f"2026-11-22T0{n}:00:00.000Z" for n in (1, 2, 3))
+    book(path, BookStarted(11, 1, flight_kept=False, utc=first), BookStopped(11, second))
+    book(path, BookStarted(7, 1, flight_kept=True, utc=third))
+    rows = query(path, "SELECT boot_id, first_seq, flight_kept, started_utc, stopped_utc FROM runs ORDER BY id")
+    assert rows == [(11, 1, 0, first, second), (7, 1, 1, third, None)]
+
+
+def test_a_message_that_is_given_up_is_in_the_book_with_what_the_broker_said(
+    tmp_path: Path, message: MakeMessage
+) -> None:
+    path = tmp_path / "ledger"
+    event = Event("info", "started", "", "2026-11-22T00:00:00.000Z")
+    book(path, BookEvent(event, (message(1), message(2))))
+    with Ledger(path, ["mqtt"]) as ledger:
+        first = ledger.pending("mqtt", 1)[0]
+        ledger.give_up("mqtt", first.row, "too large\ud800")
+        assert [m.seq for m in ledger.pending("mqtt", 9)] == [2]
+    assert query(path, "SELECT destination, schema, seq, why FROM dropped") == [
+        ("mqtt", "vision.result/1", 1, "too large?")
+    ]
+    assert query(path, "SELECT seq FROM outbox") == [(2,)]
+
+
+def test_a_message_carries_the_time_of_what_it_is_about(
+    tmp_path: Path, trigger: MakeTrigger, result: MakeResult, message: MakeMessage, saved: Callable[..., SavedImage]
+) -> None:
+    path = tmp_path / "ledger"
+    book(
+        path,
+        BookResult(0, result(trigger(1, wall_utc="2026-11-22T01:00:00.000Z")), True, (message(1),)),
+        BookEvent(Event("info", "started", "", "2026-11-22T02:00:00.000Z"), (message(0),)),
+        BookImage(saved(1, wall_utc="2026-11-22T03:00:00.000Z"), (message(1, topic="image"),)),
+    )
+    assert [row[0] for row in query(path, "SELECT substr(wall_utc, 12, 2) FROM outbox ORDER BY row")] == [
+        "01", "02", "03",
+    ]  # fmt: skip
+
+
+def test_a_result_brings_its_trigger_along_when_the_book_has_not_got_it(
+    tmp_path: Path, trigger: MakeTrigger, result: MakeResult
+) -> None:
+    path = tmp_path / "ledger"
+    book(path, BookResult(0, result(trigger(5)), True))
+    assert read_books(path).balanced
+    assert list(verdicts(path)) == ["line1.0a1b2c3d.5"]
+
+
+V3_STATEMENTS = (
+    "INSERT INTO triggers (seq, result_id, trigger_seq, part_id, attempt, mode, recipe, recipe_no, boot_id, "
+    "plc_boot_id, accepted_ns, deadline_ns, wall_utc, clock_synced) "
+    "VALUES (2, 'line1.0a1b2c3d.2', 102, 'P', 1, 1, 'pcb', 7, 1, 1, 1, 2, '2026-11-22T00:00:00.123Z', 1)",
+    "INSERT INTO results (seq, evaluation, reason, reason_no, reason_text, views, frame_ids, views_judged, thresholds, "
+    "model_hash, settled_ns, cycle_ms, stage_ns, replayed, told) "
+    "VALUES (2, 1, 0, 0, '', '[\"top\"]', '[1]', 1, '[]', 'ab', 1, 1.0, '{}', 0, 1)",
+    "INSERT INTO events (severity, code, text, wall_utc) VALUES ('info', 'x', '', '2026-11-22T00:00:00.123Z')",
+    "INSERT INTO outbox (destination, topic, schema, payload, seq, retain) VALUES ('mqtt', 't', 's', x'00', 2, 0)",
+)
+"""What the software of schema 3 writes."""
+
+
+def test_software_of_schema_3_still_uses_an_upgraded_book_and_a_copy_was_made(
+    tmp_path: Path, trigger: MakeTrigger, result: MakeResult
+) -> None:
+    path = tmp_path / "ledger"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        schema.prepare(old, path, schema.STEPS[:3])
+        old.execute(V3_STATEMENTS[0].replace("(2, 'line1.0a1b2c3d.2'", "(1, 'line1.0a1b2c3d.1'"))
+    book(path)
+    assert query(tmp_path / "ledger.v3", "SELECT seq FROM triggers") == [(1,)]
+    assert query(tmp_path / "ledger.v3", "PRAGMA user_version") == [(3,)]
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        schema.prepare(old, path, schema.STEPS[:3])  # does not refuse it
+        for statement in V3_STATEMENTS:
+            old.execute(statement)
+    book(path, BookResult(0, replace(result(trigger(3)), margin=0.25), True))
+    assert query(path, "SELECT seq, margin FROM results") == [(2, None), (3, 0.25)]
+    assert query(path, "SELECT parts FROM events") == [("[]",)]
+    assert read_books(path).unknown == (1,)
+    with Ledger(path, ["mqtt"]) as ledger:
+        assert [m.seq for m in ledger.pending("mqtt", 9)] == [2]
+
+
+def test_a_delivery_is_booked_also_when_nothing_else_comes(tmp_path: Path, message: MakeMessage) -> None:
+    path = tmp_path / "ledger"
+    event = Event("info", "started", "", "2026-11-22T00:00:00.000Z")
+    book(path, BookEvent(event, (message(1),)))
+    with running(Ledger(path, ["mqtt"])) as ledger:
+        ledger.delivered("mqtt", [m.row for m in ledger.pending("mqtt", 1)])
+        end = time.monotonic() + WAIT_S
+        while query(path, "SELECT count(*) FROM outbox") != [(0,)]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
