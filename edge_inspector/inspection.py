@@ -124,6 +124,7 @@ class Inspection:
             settled_ns=now_ns,
             stage_ns=_stage_times(self.views),
             frame_ids=tuple(frames.get(camera, -1) for camera in self.job.cameras),
+            margin=judgement.margin,
         )
         return replace(self, result=result)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,15 +47,17 @@ class FrameRing:
         pixels = buffer[: source.nbytes].view(source.dtype).reshape(shape)
         pixels[...] = source
         pixels.flags.writeable = False
-        return pixels, _Hold(self._lock, lambda: self._idle.append(buffer))
+        return pixels, _Hold(self._lock, self._idle, buffer)
 
 
 class _Hold:
     """The lease on one filled buffer; never used for a second frame, so a stale holder cannot free another's pixels."""
 
-    def __init__(self, lock: threading.Lock, give_back: Callable[[], None]) -> None:
+    def __init__(self, lock: threading.Lock, idle: list[npt.NDArray[np.uint8]], buffer: npt.NDArray[np.uint8]) -> None:
+        """`idle` is where the buffer goes in the end; with the lock, the ring's."""
         self._lock = lock
-        self._give_back = give_back
+        self._idle = idle
+        self._buffer = buffer
         self._holders = 1
 
     def retain(self) -> None:
@@ -64,12 +65,20 @@ class _Hold:
             self._check_held("retain")
             self._holders += 1
 
+    def retain_if_free(self, slots: int) -> bool:
+        with self._lock:
+            self._check_held("retain_if_free")
+            if len(self._idle) < slots:
+                return False
+            self._holders += 1
+            return True
+
     def release(self) -> None:
         with self._lock:
             self._check_held("release")
             self._holders -= 1
             if self._holders == 0:
-                self._give_back()
+                self._idle.append(self._buffer)
 
     def _check_held(self, call: str) -> None:
         if self._holders == 0:

@@ -57,7 +57,27 @@ def judge(
     evaluation, reason, text = max(words, key=lambda word: SEVERITY.index(word[0]))
     if reason is Reason.DEFECT:
         text = _word(defects[0], by_camera[defects[0].camera], criteria)
-    return Judgement(evaluation, reason, text, tuple(defects), judged)
+    seen = [view for view in by_camera.values() if view.camera in expected and view.failure is None]
+    margin = min((near for view in seen for near in _distances(view, criteria, thresholds)), default=None)
+    return Judgement(evaluation, reason, text, tuple(defects), judged, margin)
+
+
+def _distances(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -> list[float]:
+    """How far each score that bears on the verdict is from its class's threshold; measured values have none.
+
+    Those are the scores of defects, below their thresholds too, and of what a classified view looks like most.
+    """
+    found = view.findings
+    if isinstance(found, Measurement):
+        return []
+    limits = np.array(thresholds.by_class, np.float32)
+    if isinstance(found, Classification):
+        classes, scores = np.arange(len(found.scores)), found.scores
+        bears = (scores == scores.max()) | ~np.isin(classes, list(criteria.good))
+    else:
+        classes, scores = found.class_id, found.confidence
+        bears = ~np.isin(classes, list(criteria.good))
+    return [round(float(d), 4) for d in np.abs(scores - limits[classes])[bears]]
 
 
 def defects_in(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -> tuple[Defect, ...]:

@@ -127,3 +127,27 @@ def test_other_python_threads_run_while_a_frame_is_copied() -> None:
     stop.set()
     counting.join()
     assert ran > 25
+
+
+def test_who_can_do_without_retains_only_while_enough_other_buffers_are_free() -> None:
+    ring = FrameRing(4)
+    leases = []
+    for _ in range(2):
+        held = ring.copy_in(memoryview(bytes(4)), (2, 2), np.uint8)
+        assert held is not None
+        leases.append(held[1])
+    assert leases[0].retain_if_free(2)
+    assert not leases[0].retain_if_free(3)
+    leases[0].release()
+    assert ring.free_slots == 2, "the second hold was not taken"
+    leases[0].release()
+    assert ring.free_slots == 3
+    assert leases[1].retain_if_free(3)
+
+
+def test_nobody_retains_what_was_released() -> None:
+    held = FrameRing(4).copy_in(memoryview(bytes(4)), (2, 2), np.uint8)
+    assert held is not None
+    held[1].release()
+    with pytest.raises(RuntimeError, match=r"retain_if_free\(\) on a frame that its last holder has already released"):
+        held[1].retain_if_free(0)
