@@ -1,4 +1,4 @@
-"""`edge-inspector doctor`: what is wrong with this machine and its cameras, and the command that mends it."""
+"""`edge-inspector doctor`: what is wrong with this machine, its cameras and brokers, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import typer
 from edge_inspector import config
 from edge_inspector.cameras import basler
 from edge_inspector.cameras.basler.discovery import EMULATOR
+from edge_inspector.cli.doctor_brokers import broker_findings
 from edge_inspector.cli.doctor_cameras import Seen, access, camera_findings, connects, fits, title
 from edge_inspector.config import Draft
 from edge_inspector.errors import CameraError, ConfigError
@@ -23,6 +24,7 @@ from edge_inspector.health import host, network, usb, video
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.health.finding import Finding, Level, judged
 from edge_inspector.health.routes import GigeCamera
+from edge_inspector.outputs import mqtt
 
 EXIT_FAILED = 1
 """Something fails."""
@@ -36,15 +38,17 @@ _COLOURS: dict[Level, str | None] = {
 
 def doctor(
     file: Annotated[
-        Path | None, typer.Option("--config", help="Look for the cameras of this station file too.", show_default=False)
+        Path | None,
+        typer.Option("--config", help="Look for the cameras and brokers of this station file too.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Check what makes cameras fail in the field: network, USB, permissions, limits, who holds a camera, disks, clock.
 
-    Changes nothing, opens no camera and needs no root; root sees more of who holds a camera. For each thing that is not
-    in order it says what was found, what is expected, why, and the command that mends it. note: there is nothing to
-    judge, such as the network of a machine without a GigE camera. Ends with 1 when something fails, with 0 otherwise.
+    Changes nothing, opens no camera and needs no root; root sees more of who holds a camera. It logs in to the MQTT
+    brokers of the station file and publishes one empty message on <prefix>/vision/<station>/doctor. For each thing that
+    is not in order it says what was found, what is expected, why, and the command that mends it. note: there is nothing
+    to judge, such as the network of a machine without a GigE camera. Ends with 1 when something fails, else with 0.
 
     Examples: `edge-inspector doctor`, `edge-inspector doctor --config station.toml`, `edge-inspector doctor --json`
     """
@@ -87,6 +91,10 @@ def _examined(root: Path, file: Path | None, draft: Draft | None) -> Iterator[Fi
         yield _file_problems(file, draft)
     for name, settings in of_file.items():
         yield from camera_findings(root, name, settings, Seen(cameras, on_usb, videos), connects)
+    station = "doctor" if draft.station is None else draft.station.station.name
+    for name, publisher in draft.publishers.items():
+        if isinstance(publisher, mqtt.Config):
+            yield from broker_findings(station, name, publisher)
 
 
 def _pylon(needed: bool, wanted: bool) -> tuple[Finding, list[basler.CameraInfo]]:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from edge_inspector.datatypes import Evaluation, Event, Identity, InspectionResult
+from edge_inspector.datatypes import Evaluation, Event, Identity, ImageKind, InspectionResult, SavedImage
+from edge_inspector.interfaces import OrderAnswer
 
 ACQUIRE = "acquire"  # the keys of InspectionResult.stage_ns that have their own field
 INFER = "infer"
@@ -80,6 +81,7 @@ class ResultPayload(Payload):
     recipe_no: int
     attempt: int
     clock_synced: bool
+    margin: float | None = None
 
 
 class DefectItem(Payload):
@@ -102,6 +104,31 @@ class DefectsPayload(Payload):
     schema_: Literal["vision.defects/1"] = "vision.defects/1"
     result_id: str
     defects: tuple[DefectItem, ...]
+
+
+class ImagePayload(Payload):
+    """One picture of a part on the station's disk. Never pixels: they are fetched by REST or copied from the disk."""
+
+    schema_: Literal["vision.image/1"] = "vision.image/1"
+    ts: str
+    result_id: str
+    camera: str
+    kind: ImageKind
+    path: str
+    sha256: str
+    size_bytes: int
+    lossless: bool
+    why: str
+
+
+class ReplyPayload(Payload):
+    """The answer to an order, on the response topic of an MQTT 5 message."""
+
+    schema_: Literal["vision.reply/1"] = "vision.reply/1"
+    ts: str
+    command: str
+    done: bool
+    text: Text
 
 
 class MetricsPayload(Payload):
@@ -150,6 +177,7 @@ def result_payload(result: InspectionResult, identity: Identity) -> ResultPayloa
         recipe_no=trigger.recipe_no,
         attempt=trigger.attempt,
         clock_synced=trigger.clock_synced,
+        margin=None if result.margin is None else round(result.margin, 4),
     )
 
 
@@ -169,5 +197,26 @@ def defects_payload(result: InspectionResult) -> DefectsPayload:
     return DefectsPayload(result_id=result.result_id, defects=tuple(items))
 
 
+def image_payload(image: SavedImage) -> ImagePayload:
+    """`ts` is that of the part."""
+    return ImagePayload(
+        ts=image.wall_utc,
+        result_id=image.result_id,
+        camera=image.camera,
+        kind=image.kind,
+        path=image.path,
+        sha256=image.sha256,
+        size_bytes=image.size_bytes,
+        lossless=image.lossless,
+        why=",".join(image.why),
+    )
+
+
+def reply_payload(command: str, answer: OrderAnswer, utc: str) -> ReplyPayload:
+    return ReplyPayload(ts=utc, command=command, done=answer.done, text=answer.text)
+
+
 def event_payload(event: Event) -> EventPayload:
-    return EventPayload(ts=event.wall_utc, severity=event.severity, code=event.code, text=event.text)
+    return EventPayload(
+        ts=event.wall_utc, severity=event.severity, code=event.code, text=event.text, parts=event.parts or None
+    )

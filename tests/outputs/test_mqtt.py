@@ -1,138 +1,50 @@
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
-import ipaddress
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mqtt_rig import BASE, WAIT_S, Mosquitto, a_result, mosquitto, needs_mosquitto, publisher_to, retained
 from pydantic import ValidationError
 
-from edge_inspector.datatypes import (
-    Defect,
-    Evaluation,
-    Event,
-    Identity,
-    InspectionResult,
-    Mode,
-    OutboxMessage,
-    Reason,
-    Trigger,
-)
-from edge_inspector.demo.broker import wait_until_listening
+from edge_inspector.datatypes import Event, Mode, SavedImage
 from edge_inspector.demo.subscriber import Subscriber
 from edge_inspector.errors import OutputError
-from edge_inspector.outputs.mqtt import Config, MqttPublisher, Tls
-from edge_inspector.store.books import read_books
-from edge_inspector.store.ledger import BookResult, BookTrigger, Ledger
+from edge_inspector.outputs.mqtt import Config, Tls
 
-MOSQUITTO = shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
-WAIT_S = 10.0
-BASE = "edge/site/area/line/cell/vision/line1"
-ME = Identity("line1", 4711, "0.1.0")
-
-pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="Mosquitto is not installed: apt-get install mosquitto")
-
-
-def a_result(seq: int, *, book: str = "0a1b2c3d", boot_id: int = 4711, defects: int = 0) -> InspectionResult:
-    at_ns = seq * 1_000_000_000
-    trigger = Trigger(
-        seq=seq,
-        result_id=f"line1.{book}.{seq}",
-        trigger_seq=seq,
-        part_id=f"P{seq}",
-        attempt=1,
-        mode=Mode.PRODUCTION,
-        recipe="pcb",
-        recipe_no=7,
-        boot_id=boot_id,
-        plc_boot_id=815,
-        accepted_ns=at_ns,
-        deadline_ns=at_ns + 500_000_000,
-        wall_utc="2026-11-22T00:00:00.123Z",
-        clock_synced=True,
-    )
-    return InspectionResult(
-        trigger=trigger,
-        evaluation=Evaluation.NOT_OK if defects else Evaluation.OK,
-        reason=Reason.DEFECT if defects else Reason.NONE,
-        reason_text="",
-        defects=tuple(Defect("spur", 3, 0.9, (1.0, 2.0, 3.0, 4.0), "top") for _ in range(defects)),
-        views=("top",),
-        views_judged=1,
-        thresholds=(0.25,),
-        model_hash="ab" * 32,
-        settled_ns=at_ns + 42_000_000,
-        stage_ns={"acquire": 20_000_000, "infer": 12_000_000},
-    )
-
-
-class Mosquitto:
-    """Debian's broker on a free loopback port; keeps sessions over a restart when it is stopped in peace."""
-
-    def __init__(self, folder: Path, *settings: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self._config = folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "max_queued_messages 0", "persistence true", "user root"]
-        lines += [f"persistence_location {folder}/", "log_dest none", *settings]
-        self._config.write_text("\n".join(lines) + "\n")
-
-    def start(self) -> None:
-        self.process = subprocess.Popen([str(MOSQUITTO), "-c", str(self._config)], stderr=subprocess.DEVNULL)
-        wait_until_listening(self.port, WAIT_S)
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.send_signal(how)
-        self.process.wait(WAIT_S)
-
-
-@contextmanager
-def mosquitto(folder: Path, *settings: str) -> Iterator[Mosquitto]:
-    broker = Mosquitto(folder, *(settings or ("allow_anonymous true",)))
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.stop()
+pytestmark = needs_mosquitto
+SAVED = SavedImage(
+    seq=17,
+    result_id="line1.0a1b2c3d.17",
+    camera="top",
+    kind="overlay",
+    why=("reject",),
+    path="17.jpg",
+    sha256="ab" * 32,
+    size_bytes=4711,
+    lossless=False,
+    pixel_format="Mono8",
+    image_hw=(8, 8),
+    frame_id=5,
+    wall_utc="2026-11-22T00:00:00.123Z",
+    clock_synced=True,
+)
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     with mosquitto(tmp_path) as running:
         yield running
-
-
-def publisher_to(port: int, **config: Any) -> MqttPublisher:
-    fields: dict[str, Any] = {"host": "127.0.0.1", "port": port, "connect_timeout_s": 3.0, "ack_timeout_s": 3.0}
-    return MqttPublisher("mqtt", Config(**{**fields, **config}), ME)
-
-
-def retained(port: int, topic: str) -> dict[str, Any] | None:
-    """What a subscriber that comes now is given on a topic; None when it is given nothing."""
-    with Subscriber(port, f"{BASE}/{topic}", client_id=f"asks-{topic}") as asking:
-        asking.wait(lambda: bool(asking.by_topic), 1.0)
-        body = asking.last_payload.get(f"{BASE}/{topic}")
-        return None if body is None else dict(json.loads(body))
 
 
 # --- topics and messages ---------------------------------------------------------------------------------------------
@@ -157,6 +69,19 @@ def test_a_part_of_an_earlier_start_is_marked_as_replayed_and_never_becomes_the_
 def test_an_event_becomes_one_message() -> None:
     (message,) = publisher_to(1).render(Event("alarm", "camera_lost", "top", "2026-11-22T00:00:00.000Z"))
     assert (message.destination, message.topic, message.schema) == ("mqtt", f"{BASE}/event", "vision.event/1")
+
+
+def test_a_picture_is_named_on_its_own_topic_and_a_posted_one_is_nobodys_result() -> None:
+    publisher = publisher_to(1)
+    (message,) = publisher.render(SAVED)
+    assert (message.topic, message.schema, message.seq, message.retain) == (
+        f"{BASE}/image",
+        "vision.image/1",
+        17,
+        False,
+    )
+    posted = dataclasses.replace(a_result(5), trigger=dataclasses.replace(a_result(5).trigger, mode=Mode.MANUAL))
+    assert publisher.render(posted) == ()
 
 
 @pytest.mark.parametrize("prefix", ["", "/a", "a/", "a//b", "a/+/b", "a/#", "a\0b"])
@@ -220,6 +145,7 @@ def test_the_station_is_online_while_connected_and_offline_after(broker: Mosquit
 
 CHILD = """
 import sys
+import threading
 from pathlib import Path
 from edge_inspector.datatypes import Identity
 from edge_inspector.outputs.mqtt import Config, MqttPublisher
@@ -277,6 +203,55 @@ def test_a_host_that_has_no_address_is_told() -> None:
         publisher_to(1, host="no-such-host.invalid").__enter__()
 
 
+def test_a_broker_that_acknowledges_nothing_is_no_broker_for_results(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path, "allow_anonymous true", "max_qos 0") as broker,
+        pytest.raises(OutputError, match=r"reason code 0x9b|it takes QoS 0 only"),
+    ):
+        publisher_to(broker.port).__enter__()
+
+
+GARBAGE = (
+    b"\x20\x03\x00\xff\x00",  # a CONNACK with a reason code that MQTT 5 does not have
+    b"\x20\x08\x00\x00\x05\x7f\x00\x00\x00\x00",  # a property that is none
+    b"\x20\x00",  # a CONNACK without anything
+    b"\x20\x04\x00\x00\x7f\x21",  # properties that are longer than the packet
+    b"\xff\xff\xff\xff\xff\xff",
+    b"\x40\x01\x00",  # a PUBACK of one byte
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_server_that_speaks_something_else_is_told_and_ends_no_thread(garbage: bytes) -> None:
+    with answering(garbage) as port, pytest.raises(OutputError, match=r"127\.0\.0\.1"):
+        publisher_to(port, connect_timeout_s=0.5).__enter__()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(first=st.sampled_from([0x20, 0x30, 0x40, 0x90, 0xD0, 0xE0]), rest=st.binary(max_size=24))
+def test_whatever_a_server_says_the_failure_is_one_that_the_station_expects(first: int, rest: bytes) -> None:
+    with answering(bytes((first, len(rest))) + rest) as port, pytest.raises(OutputError):
+        publisher_to(port, connect_timeout_s=0.2, ack_timeout_s=0.2).__enter__()
+
+
+@contextmanager
+def answering(what: bytes) -> Iterator[int]:
+    """A server that says this to the first who comes, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(what)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield int(server.getsockname()[1])
+        thread.join(WAIT_S)
+
+
 def test_a_server_that_says_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         publisher = publisher_to(silent.getsockname()[1], connect_timeout_s=0.2)
@@ -292,23 +267,12 @@ def test_a_wrong_password_is_told_and_the_right_one_connects(tmp_path: Path, pro
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "station", "secret"], check=True, capture_output=True)
     with mosquitto(tmp_path, "allow_anonymous false", f"password_file {passwords}") as broker:
         refused = publisher_to(broker.port, username="station", password_file=wrong, protocol=protocol)
-        with pytest.raises(OutputError, match=r"refused the connection: .*; check username, password_file"):
+        with pytest.raises(OutputError, match=r"refused the connection: .*; check username and password_file"):
             refused.__enter__()
         with publisher_to(broker.port, username="station", password_file=right, protocol=protocol) as publisher:
             publisher.publish(publisher.render(a_result(1)))
         with pytest.raises(OutputError, match=r"password_file .*absent cannot be read"):
             publisher_to(broker.port, username="station", password_file=tmp_path / "absent").__enter__()
-
-
-def test_a_topic_that_the_broker_does_not_allow_is_told(tmp_path: Path) -> None:
-    rights = tmp_path / "acl"
-    rights.write_text(f"topic readwrite {BASE}/status\n")
-    with (
-        mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rights}") as broker,
-        publisher_to(broker.port) as publisher,
-        pytest.raises(OutputError, match="refused a message: Not authorized; may this client publish under"),
-    ):
-        publisher.publish(publisher.render(a_result(1)))
 
 
 def test_a_frozen_broker_is_given_up_within_the_time_limit(broker: Mosquitto) -> None:
@@ -349,196 +313,3 @@ def test_a_second_station_with_the_same_client_id_takes_the_connection_over_and_
         pytest.raises(OutputError, match="is lost: the connection broke"),
     ):
         first.idle(WAIT_S)
-
-
-# --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-def certificate(folder: Path, name: str, issuer: str | None, host: str | None = None) -> None:
-    """`<name>.crt` and `<name>.key`, signed by `issuer` or, without one, a CA that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    if issuer is None:
-        signer, signed_by = key, name
-    else:
-        loaded = serialization.load_pem_private_key((folder / f"{issuer}.key").read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        signer, signed_by = loaded, issuer
-    now = datetime.datetime.now(datetime.timezone.utc)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, signed_by)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    if host is not None:
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-        builder = builder.add_extension(names, critical=False)
-    (folder / f"{name}.crt").write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    no_password = serialization.NoEncryption()
-    form = serialization.PrivateFormat.PKCS8
-    (folder / f"{name}.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, no_password))
-
-
-def tls_settings(folder: Path, server: str) -> list[str]:
-    files = [f"cafile {folder}/ca.crt", f"certfile {folder}/{server}.crt", f"keyfile {folder}/{server}.key"]
-    return ["allow_anonymous true", *files]
-
-
-def test_tls_connects_with_the_right_authority_and_tells_the_wrong_one(tmp_path: Path) -> None:
-    certificate(tmp_path, "ca", None)
-    certificate(tmp_path, "other", None)
-    certificate(tmp_path, "server", "ca", host="127.0.0.1")
-    with mosquitto(tmp_path, *tls_settings(tmp_path, "server")) as broker:
-        with publisher_to(broker.port, tls=Tls(ca_file=tmp_path / "ca.crt")) as publisher:
-            publisher.publish(publisher.render(a_result(1)))
-        with pytest.raises(OutputError, match=r"certificate is not accepted: .*check tls\.ca_file"):
-            publisher_to(broker.port, tls=Tls(ca_file=tmp_path / "other.crt")).__enter__()
-        with pytest.raises(OutputError, match=r"certificate files .*absent\.crt cannot be used"):
-            publisher_to(broker.port, tls=Tls(ca_file=tmp_path / "absent.crt")).__enter__()
-
-
-def test_a_certificate_of_another_host_is_told(tmp_path: Path) -> None:
-    certificate(tmp_path, "ca", None)
-    certificate(tmp_path, "server", "ca", host="192.0.2.1")
-    with (
-        mosquitto(tmp_path, *tls_settings(tmp_path, "server")) as broker,
-        pytest.raises(OutputError, match=r"IP address mismatch.*host is a name in the certificate"),
-    ):
-        publisher_to(broker.port, tls=Tls(ca_file=tmp_path / "ca.crt")).__enter__()
-
-
-def test_a_broker_that_wants_a_certificate_gets_it_and_without_one_it_is_told(tmp_path: Path) -> None:
-    certificate(tmp_path, "ca", None)
-    certificate(tmp_path, "server", "ca", host="127.0.0.1")
-    certificate(tmp_path, "station", "ca")
-    with mosquitto(tmp_path, *tls_settings(tmp_path, "server"), "require_certificate true") as broker:
-        ours = Tls(ca_file=tmp_path / "ca.crt", cert_file=tmp_path / "station.crt", key_file=tmp_path / "station.key")
-        with publisher_to(broker.port, tls=ours) as publisher:
-            publisher.publish(publisher.render(a_result(1)))
-        with pytest.raises(OutputError, match=r"127\.0\.0\.1"):
-            publisher_to(broker.port, tls=Tls(ca_file=tmp_path / "ca.crt")).__enter__()
-
-
-def test_tls_to_a_port_without_tls_is_told(broker: Mosquitto) -> None:
-    with pytest.raises(OutputError, match=r"127\.0\.0\.1"):
-        publisher_to(broker.port, tls=Tls()).__enter__()
-
-
-# --- with the outbox -------------------------------------------------------------------------------------------------
-
-
-class Drain:
-    """One destination's thread, as the station runs it: drain, and come back after an outage."""
-
-    def __init__(self, ledger: Ledger, publisher: MqttPublisher) -> None:
-        self._ledger, self._publisher = ledger, publisher
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher")
-        self.outages = 0
-
-    def __enter__(self) -> Drain:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(OutputError), self._publisher:
-                self._serve()
-            self.outages += 1
-            self._stop.wait(0.05)
-
-    def _serve(self) -> None:
-        while not self._stop.is_set():
-            drain(self._ledger, self._publisher)
-            self._publisher.idle(0.01)
-
-
-def drain(ledger: Ledger, publisher: MqttPublisher, before_each: Callable[[], None] = lambda: None) -> None:
-    """Publish all that is pending, 20 messages at a time."""
-    while messages := ledger.pending("mqtt", 20):
-        before_each()
-        publisher.publish(messages)
-        ledger.delivered("mqtt", [m.row for m in messages])
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + WAIT_S
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
-def submit(ledger: Ledger, publisher: MqttPublisher, numbers: range) -> None:
-    for n in numbers:
-        result = dataclasses.replace(a_result(n), model_hash="ef" * 32)
-        ledger.submit(BookTrigger(None, result.trigger))
-        ledger.submit(BookResult(None, result, True, publisher.render(result)))
-
-
-def test_after_an_outage_the_outbox_drains_in_order_and_nothing_is_lost(broker: Mosquitto, tmp_path: Path) -> None:
-    publisher = publisher_to(broker.port)
-    everything = [f"line1.0a1b2c3d.{n}" for n in range(1, 301)]
-    with Ledger(tmp_path / "ledger", ["mqtt"]) as ledger, Subscriber(broker.port, f"{BASE}/#") as witness:
-        booking = threading.Thread(target=ledger.run)
-        booking.start()
-        try:
-            with Drain(ledger, publisher) as draining:
-                submit(ledger, publisher, range(1, 101))
-                assert witness.wait(lambda: len(witness.results) >= 20, WAIT_S)
-                broker.stop()  # in peace: it keeps the witness's session and what it has acknowledged
-                submit(ledger, publisher, range(101, 201))
-                assert until(lambda: draining.outages >= 2)
-                broker.start()
-                submit(ledger, publisher, range(201, 301))
-                assert witness.wait(lambda: len(witness.results) == 300, WAIT_S)
-                assert until(lambda: read_books(tmp_path / "ledger").outbox_pending == 0)
-        finally:
-            ledger.close()
-            booking.join(WAIT_S)
-        assert witness.order == everything
-        last = retained(broker.port, "result/last")
-        assert last is not None
-        assert last["seq"] == 300
-
-
-def test_a_killed_broker_delays_messages_and_loses_none_of_ours(broker: Mosquitto, tmp_path: Path) -> None:
-    publisher = publisher_to(broker.port)
-    with Ledger(tmp_path / "ledger", ["mqtt"]) as ledger, Subscriber(broker.port, f"{BASE}/#") as witness:
-        submit(ledger, publisher, range(1, 41))
-        ledger.close()
-        ledger.run()
-
-        def kill_after_half() -> None:
-            if ledger.waiting == 2:
-                assert witness.wait(lambda: len(witness.results) == 20, WAIT_S)
-                broker.stop(signal.SIGKILL)
-
-        with pytest.raises(OutputError, match="is lost"), publisher:
-            drain(ledger, publisher, kill_after_half)
-        broker.start()
-        assert witness.wait(lambda: witness.subscriptions == 2, WAIT_S)
-        with publisher:
-            drain(ledger, publisher)
-        assert witness.wait(lambda: len(witness.results) == 40, WAIT_S)
-        assert witness.order == [f"line1.0a1b2c3d.{n}" for n in range(1, 41)]
-
-
-def test_messages_are_the_outboxs_own(tmp_path: Path) -> None:
-    """What `render` makes is what `pending` gives back, byte by byte."""
-    publisher = publisher_to(1)
-    with Ledger(tmp_path / "ledger", ["mqtt"]) as ledger:
-        submit(ledger, publisher, range(1, 2))
-        ledger.close()
-        ledger.run()
-        kept = [dataclasses.replace(m, row=0) for m in ledger.pending("mqtt", 9)]
-    expected: list[OutboxMessage] = list(publisher.render(dataclasses.replace(a_result(1), model_hash="ef" * 32)))
-    assert kept == expected

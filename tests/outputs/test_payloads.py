@@ -8,7 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_inspector.datatypes import Defect, Evaluation, Event, Identity, InspectionResult, Mode, Reason, Trigger
+from edge_inspector.datatypes import (
+    Defect,
+    Evaluation,
+    Event,
+    Identity,
+    InspectionResult,
+    Mode,
+    Reason,
+    SavedImage,
+    Trigger,
+)
+from edge_inspector.interfaces import OrderAnswer
 from edge_inspector.outputs import payloads
 from edge_inspector.outputs.payloads import MetricsPayload, Payload, StatusPayload
 
@@ -45,6 +56,23 @@ NOT_OK = InspectionResult(
     model_hash="abcd",
     settled_ns=1_042_345_678,
     stage_ns={"acquire": 20_000_400, "infer": 12_345_678},
+)
+
+SAVED = SavedImage(
+    seq=17,
+    result_id="line1.0a1b2c3d.17",
+    camera="top",
+    kind="original",
+    why=("reject", "near_margin"),
+    path="2026-11-22/line1.0a1b2c3d.17.top.png",
+    sha256="ab" * 32,
+    size_bytes=4711,
+    lossless=True,
+    pixel_format="Mono8",
+    image_hw=(1200, 1920),
+    frame_id=5,
+    wall_utc="2026-11-22T00:00:00.123Z",
+    clock_synced=True,
 )
 
 
@@ -121,6 +149,45 @@ def test_an_event_without_parts_has_no_parts() -> None:
     }
 
 
+def test_an_event_names_the_parts_that_caused_it() -> None:
+    event = Event("alarm", "line_stop", "3 in a row", "2026-11-22T00:00:00.123Z", ("line1.0a1b2c3d.17",))
+    assert body(payloads.event_payload(event))["parts"] == ["line1.0a1b2c3d.17"]
+
+
+def test_a_picture_is_named_with_its_hash_and_never_sent() -> None:
+    assert body(payloads.image_payload(SAVED)) == {
+        "schema": "vision.image/1",
+        "ts": "2026-11-22T00:00:00.123Z",
+        "result_id": "line1.0a1b2c3d.17",
+        "camera": "top",
+        "kind": "original",
+        "path": "2026-11-22/line1.0a1b2c3d.17.top.png",
+        "sha256": "ab" * 32,
+        "size_bytes": 4711,
+        "lossless": True,
+        "why": "reject,near_margin",
+    }
+
+
+def test_a_reply_tells_whether_the_order_was_carried_out() -> None:
+    reply = payloads.reply_payload(
+        "halt", OrderAnswer(False, "the PLC is the master\ud800"), "2026-11-22T00:00:00.123Z"
+    )
+    assert body(reply) == {
+        "schema": "vision.reply/1",
+        "ts": "2026-11-22T00:00:00.123Z",
+        "command": "halt",
+        "done": False,
+        "text": "the PLC is the master?",
+    }
+
+
+def test_a_margin_is_told_where_there_is_one() -> None:
+    result = dataclasses.replace(NOT_OK, margin=0.012345)
+    assert body(payloads.result_payload(result, ME))["margin"] == 0.0123
+    assert "margin" not in body(payloads.result_payload(NOT_OK, ME))
+
+
 def test_status_tells_who_and_what() -> None:
     status = StatusPayload(
         ts="2026-11-22T00:00:00.123Z", online=True, state="a", state_no=4, boot_id=1, version="0", recipe="pcb"
@@ -141,6 +208,8 @@ def test_any_part_id_becomes_valid_json(part_id: str) -> None:
         payloads.result_payload(NOT_OK, ME),
         payloads.defects_payload(NOT_OK),
         payloads.event_payload(Event("info", "started", "", "2026-11-22T00:00:00.123Z")),
+        payloads.image_payload(SAVED),
+        payloads.reply_payload("halt", OrderAnswer(True), "2026-11-22T00:00:00.123Z"),
         MetricsPayload.model_validate({"ts": "2026-11-22T00:00:00.123Z", "x": 1.5}),
         StatusPayload(ts="t", online=False, state="offline", state_no=0, boot_id=1, version="0", recipe=""),
     ],

@@ -1,0 +1,1 @@
+"""Sparkplug B: the station as a device of an MQTT edge node."""
