@@ -23,3 +23,8 @@ class ProgressBook:
         """The loops that have not signed for longer than that."""
         oldest = self._clock.monotonic_ns() - int(within_s * 1e9)
         return sorted(name for name, at in list(self._signed_ns.items()) if at < oldest)
+
+    def ages_s(self) -> dict[str, float]:
+        """How long ago each loop has shown progress, without those that rest."""
+        now = self._clock.monotonic_ns()
+        return {name: (now - at) / 1e9 for name, at in sorted(self._signed_ns.copy().items())}
