@@ -25,9 +25,11 @@ from edge_inspector.interfaces import HasOutputLines
 from edge_inspector.settings import CameraConfig, Recipe, Settings
 from edge_inspector.stages import thresholds
 from edge_inspector.station.announcements import GRACE_NS, windows
+from edge_inspector.station.changes import configured
 from edge_inspector.station.engines import Engines
 from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
 from edge_inspector.store.flight import FlightRecord
+from edge_inspector.store.images.keeper import ImageStore
 from edge_inspector.store.ledger import Ledger
 
 _CAMERAS_OF: Mapping[str, tuple[TriggerMode, ...]] = {
@@ -89,9 +91,25 @@ def assemble(path: Path) -> tuple[Parts, Control]:
         state_dir=station.state_dir,
         publishers=publishers,
         flight=flight,
-        ledger=Ledger(station.state_dir / "ledger.sqlite", list(settings.publishers), on_booked=flight.free),
+        ledger=Ledger(
+            station.state_dir / "ledger.sqlite",
+            list(settings.publishers),
+            on_booked=flight.free,
+            settings=settings.ledger,
+            clock=clock,
+        ),
+        images=_images(settings, recipes, clock),
+        configuration=configured(path, settings, bundles),
     )
     return parts, Control(station.runtime / "control.sock")
+
+
+def _images(settings: StationConfig, recipes: Mapping[str, LoadedRecipe], clock: SystemClock) -> ImageStore | None:
+    if settings.images is None:
+        return None
+    calibrations = {camera: plan.calibration for recipe in recipes.values() for camera, plan in recipe.plans.items()}
+    folder = settings.images.folder or settings.station.state_dir / "images"
+    return ImageStore(settings.images, folder, calibrations, clock, book=settings.station.state_dir / "ledger.sqlite")
 
 
 def check(path: Path) -> StationConfig:

@@ -11,8 +11,11 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from edge_inspector import plugins
+from edge_inspector.config.web import WebSettings
 from edge_inspector.errors import ConfigError
 from edge_inspector.settings import CameraConfig, LocalPath, Name, PlcConfig, PluginConfig, Recipe, Settings
+from edge_inspector.store.images.settings import ImageSettings
+from edge_inspector.store.settings import LedgerSettings
 
 
 @dataclass(frozen=True)
@@ -101,4 +104,7 @@ class StationConfig(Settings):
     recipes: dict[Name, Recipe] = Field(min_length=1)
     plc: dict[Name, AnyPlc] = Field(default_factory=dict)
     publishers: dict[Name, AnyPublisher] = Field(default_factory=dict)
+    ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings.model_validate({}))
+    images: ImageSettings | None = None
+    web: WebSettings = Field(default_factory=lambda: WebSettings.model_validate({}))
     log: LogSettings = Field(default_factory=lambda: LogSettings.model_validate({}))

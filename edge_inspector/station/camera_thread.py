@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from edge_inspector import pipeline
-from edge_inspector.datatypes import Batch, CameraStatistics, Frame, PreparePlan, RawView, Reason
+from edge_inspector.datatypes import Batch, CameraStatistics, Frame, Picture, PreparePlan, RawView, Reason
 from edge_inspector.errors import CameraError, FeatureError, FrameError
 from edge_inspector.interfaces import Camera, Clock
 from edge_inspector.station.backoff import Backoff
@@ -20,10 +20,10 @@ from edge_inspector.station.events import (
     Exposed,
     Job,
     LineEvent,
-    Picture,
     Setting,
     SettingDone,
     Shot,
+    Snapshot,
     ViewFailed,
 )
 from edge_inspector.station.parts import CameraPlan
@@ -57,12 +57,16 @@ class CameraThread:
         infer: Callable[[Job], bool],
         prepare: Callable[[Frame, PreparePlan], Batch | RawView],
         by_itself: Callable[[str], tuple[str, PreparePlan] | None],
+        offer: Callable[[Picture, Frame], None],
+        show: Callable[[Picture, Frame], None],
         numbers: Iterator[int],
     ) -> None:
         """`plans` are those of all recipes for this camera.
 
         `infer` hands a job to the model and says whether there was room for it; `prepare` makes its picture ready.
         `by_itself(camera)` is the recipe name and plan for a picture that the station did not trigger, None = discard.
+        `offer` shows each picture, once its part's model has it, to those who may want to keep it; `show` those that
+        are no part's.
         `numbers` counts the pictures and openings of this camera, over all threads that it has had.
         """
         self.name = name
@@ -78,7 +82,10 @@ class CameraThread:
         self._infer = infer
         self._prepare = prepare
         self._by_itself = by_itself
-        self._orders: queue.SimpleQueue[Shot | Setting] = queue.SimpleQueue()
+        self._offer = offer
+        self._show = show
+        self._orders: queue.SimpleQueue[Shot | Setting | Snapshot] = queue.SimpleQueue()
+        self._snapping = False
         self._setting = setting
         self._stopping = threading.Event()
         self._abandoned = False
@@ -102,6 +109,17 @@ class CameraThread:
     def shoot(self, shot: Shot) -> None:
         """Expose once for this part."""
         self._orders.put(shot)
+
+    def snap(self) -> None:
+        """Take a picture that is no part's; one at a time."""
+        if not self._snapping and self.camera is not None:
+            self._snapping = True
+            self._orders.put(Snapshot(self._opening))
+
+    @property
+    def snapping(self) -> bool:
+        """Whether such a picture is still to be taken."""
+        return self._snapping
 
     def set(self, setting: Setting) -> None:
         """Take a recipe's features before anything that is ordered later; `SettingDone` tells."""
@@ -209,6 +227,8 @@ class CameraThread:
         if isinstance(order, Setting):
             self._setting = order
             self._apply(camera, order)
+        elif isinstance(order, Snapshot):
+            self._take_snapshot(camera, order)
         elif order.opening != self._opening:
             self._drop(order, Reason.CAMERA, f"camera {self.name} was lost before it took the picture")
         elif self._clock.monotonic_ns() >= order.deadline_ns:
@@ -251,10 +271,30 @@ class CameraThread:
             self._post(ViewFailed(picture, shot.seq, Reason.CAMERA, str(exc)))
             raise
         if frame is None:
-            text = f"camera {self.name} gave no picture within {timeout_s:g} s of its trigger"
+            text = self._silent()
             self._post(ViewFailed(picture, shot.seq, Reason.NO_FRAME, text))
             raise CameraError(text)
         self._hand_on(picture, frame, shot.recipe, shot.plan, shot)
+
+    def _take_snapshot(self, camera: Camera, snapshot: Snapshot) -> None:
+        """Only where the station triggers the camera, and only in the opening that was meant."""
+        try:
+            if snapshot.opening != self._opening or camera.trigger_mode != "software":
+                return
+            with self._bounded("taking a picture", 2 * self._grab_timeout_s + PATIENCE_S):
+                camera.trigger()
+                frame = camera.grab(self._grab_timeout_s)
+            if frame is None:
+                raise CameraError(self._silent())
+            try:
+                self._check.follows(frame)  # it has its place in the order, or the next part could be given an old one
+                self._show(self._next_picture(), frame)
+            finally:
+                frame.release()
+        except FrameError as exc:
+            self._check.damaged(exc)
+        finally:
+            self._snapping = False
 
     def _watch(self, camera: Camera) -> None:
         """A picture that the station did not trigger; a damaged one, too, shows that a part was there."""
@@ -288,14 +328,15 @@ class CameraThread:
             self._check.check(frame)
         except FrameError as exc:
             self._post(ViewFailed(picture, seq, Reason.BAD_FRAME, str(exc)))
-            return
+        else:
+            now = self._clock.monotonic_ns()
+            deadline_ns = None if shot is None else shot.deadline_ns
+            job = Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)
+            if not self._infer(job):
+                self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
         finally:
+            self._offer(picture, frame)  # last: the part waits for nobody
             frame.release()
-        now = self._clock.monotonic_ns()
-        deadline_ns = None if shot is None else shot.deadline_ns
-        job = Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)
-        if not self._infer(job):
-            self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
 
     @contextmanager
     def _bounded(self, what: str, limit_s: float) -> Iterator[None]:
@@ -313,6 +354,9 @@ class CameraThread:
     def _log(self, event: str, **facts: object) -> None:
         if not self._abandoned:
             (log.warning if "error" in facts else log.info)(event, camera=self.name, **facts)
+
+    def _silent(self) -> str:
+        return f"camera {self.name} gave no picture within {self._grab_timeout_s:g} s of its trigger"
 
     def _next_picture(self) -> Picture:
         return Picture(self.name, next(self._numbers))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import structlog
 
 from edge_inspector.datatypes import CameraStatistics
+from edge_inspector.health.readings import CameraReading
 from edge_inspector.interfaces import Camera, Clock
 from edge_inspector.station.camera_thread import CameraThread
 from edge_inspector.station.events import CameraDown, LineEvent, Setting, Shot
@@ -39,7 +40,7 @@ class _Watched:
 
 
 class Cameras:
-    """Owns the camera threads. All methods but `counters` and `opened` run on the event loop."""
+    """Owns the camera threads. All methods but `readings` and `opened` run on the event loop."""
 
     def __init__(
         self,
@@ -68,6 +69,14 @@ class Cameras:
     def shoot(self, camera: str, shot: Shot) -> None:
         """Expose once for this part."""
         self._all[camera].thread.shoot(shot)
+
+    def snap(self, camera: str) -> None:
+        """Take a picture that is no part's, if the camera is open and triggered by the station."""
+        self._all[camera].thread.snap()
+
+    def snapping(self, camera: str) -> bool:
+        """Whether such a picture is still to be taken."""
+        return self._all[camera].thread.snapping
 
     def set(self, camera: str, setting: Setting) -> None:
         """Order a recipe's features; `SettingDone` answers."""
@@ -101,17 +110,19 @@ class Cameras:
         for watched in self._all.values():
             watched.thread.stop()
 
-    def counters(self) -> dict[str, float]:
-        """`camera_<name>_<what>` of every camera since the start of the process."""
-        counted: dict[str, float] = {}
-        for name, watched in self._all.items():
-            values = asdict(watched.before + watched.thread.statistics) | {
-                "opened": watched.opened + watched.thread.opened,
-                "lost": watched.lost + watched.thread.lost,
-                "hangs": watched.hangs,
-            }
-            counted |= {f"camera_{name}_{what}": float(value) for what, value in values.items()}
-        return counted
+    def readings(self) -> tuple[CameraReading, ...]:
+        """Of every camera, since the start of the process."""
+        return tuple(
+            CameraReading(
+                name,
+                watched.thread.camera is not None,
+                watched.before + watched.thread.statistics,
+                watched.opened + watched.thread.opened,
+                watched.lost + watched.thread.lost,
+                watched.hangs,
+            )
+            for name, watched in self._all.items()
+        )
 
     def _replace(self, name: str, watched: _Watched, call: str, now: int) -> None:
         """The thread that hangs is left to itself; its camera object is never touched again."""

@@ -7,21 +7,42 @@ import structlog
 from edge_inspector.datatypes import Mode, Reason
 from edge_inspector.interfaces import RecipeAnswer, RecipeRequest
 from edge_inspector.station.condition import Condition
+from edge_inspector.station.parts import LoadedRecipe
 
 log = structlog.get_logger()
 DONE, NOT_SUPPORTED, REFUSED = 0, 1, 2
 RESET, HALT, SELECT_AUTOMATIC, ABORT, CLEAR_COUNTERS, SIMULATION_ON, SIMULATION_OFF = range(1, 8)
 GOLDEN_RUN, ACK_LINE_STOP = 8, 9
+IN_WORDS = {
+    RESET: ("alarms_reset", "the station's alarm is off until the next one"),
+    HALT: ("halted", "no part is accepted"),
+    SELECT_AUTOMATIC: ("resumed", "production"),
+    ABORT: ("aborted", "every open part is UNDEFINED"),
+    CLEAR_COUNTERS: ("counters_cleared", "those of the PLC contract"),
+    SIMULATION_ON: ("simulation_mode", "on"),
+    SIMULATION_OFF: ("simulation_mode", "off"),
+    GOLDEN_RUN: ("golden_mode", "on"),
+    ACK_LINE_STOP: ("line_stop_acknowledged", "reason number"),
+}
+"""What the audit trail says of each command."""
 _MODES = {SIMULATION_ON: Mode.SIMULATION, SIMULATION_OFF: Mode.PRODUCTION, GOLDEN_RUN: Mode.GOLDEN}
+
+
+def find_recipe(condition: Condition, number: int, name: str) -> LoadedRecipe | None:
+    """By its number or, when that is 0, by its name; None = the station does not have it."""
+    for recipe in condition.parts.recipes.values():
+        if (recipe.settings.number == number) if number else (recipe.name == name):
+            return recipe
+    return None
 
 
 def select_recipe(condition: Condition, request: RecipeRequest) -> RecipeAnswer:
     """A refused recipe keeps the station not READY until a valid one succeeds: the line has changed product."""
-    for recipe in condition.parts.recipes.values():
-        if (recipe.settings.number == request.number) if request.number else (recipe.name == request.name):
-            condition.recipe, condition.recipe_error = recipe, ""
-            log.info("recipe_selected", recipe=recipe.name)
-            return RecipeAnswer(request.seq, accepted=True, reason=Reason.NONE)
+    recipe = find_recipe(condition, request.number, request.name)
+    if recipe is not None:
+        condition.recipe, condition.recipe_error = recipe, ""
+        log.info("recipe_selected", recipe=recipe.name)
+        return RecipeAnswer(request.seq, accepted=True, reason=Reason.NONE)
     wanted = request.number or repr(request.name)
     condition.recipe_error = f"the PLC ordered recipe {wanted}, which this station does not have"
     log.warning("recipe_refused", wanted=wanted, known=sorted(condition.parts.recipes))

@@ -29,6 +29,10 @@ class Condition:
     links: Links
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
+    held_by: str = ""
+    """Who has halted the station by an order; `halted` is the PLC's own."""
+    setup_by: str = ""
+    """Who has begun setup mode, empty = it is off."""
     stopping: bool = False
     recipe_error: str = ""
     down: dict[str, str] = field(default_factory=dict)
@@ -36,6 +40,12 @@ class Condition:
     setting: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     publishers_down: set[str] = field(default_factory=set)
+    images_trouble: str = ""
+
+    @property
+    def mode_now(self) -> Mode:
+        """That of a part which is accepted at this moment."""
+        return Mode.SETUP if self.setup_by else self.mode
 
     def blocked(self) -> tuple[Reason, str] | None:
         """Why no part can be inspected now, None = the station is fit."""
@@ -43,6 +53,10 @@ class Condition:
             return Reason.STOPPING, "the station is stopping"
         if self.halted:
             return Reason.NOT_READY, "halted by command"
+        if self.held_by:
+            return Reason.NOT_READY, f"halted by {self.held_by}"
+        if self.setup_by:
+            return Reason.NOT_READY, f"setup mode, ordered by {self.setup_by}"
         if self.recipe_error:
             return Reason.RECIPE, self.recipe_error
         why_not = self.models.why_not(self.recipe.name)
@@ -72,14 +86,15 @@ class Condition:
             ready=blocked is None and not occupied,
             busy=open_parts > 0,
             acquiring=acquiring,
-            halted=self.halted,
-            mode=self.mode,
+            halted=self.halted or bool(self.held_by),
+            mode=self.mode_now,
             recipe=self.recipe.name,
             recipe_no=self.recipe.settings.number,
             recipe_ready=self.models.why_not(self.recipe.name) is None
             and not self.recipe_error
             and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
             warning=bool(self.publishers_down or self.links.away or self.models.warning(self.recipe.name))
+            or bool(self.images_trouble)
             or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,

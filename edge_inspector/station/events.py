@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-from edge_inspector.datatypes import Batch, FeatureValue, Findings, PreparePlan, RawView, Reason, TriggerMode
-from edge_inspector.interfaces import PlcLink, PlcRequest, Vitals
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The name of one exposure: the camera and the number of the picture on its thread."""
-
-    camera: str
-    number: int
+from edge_inspector.datatypes import (
+    Batch,
+    FeatureValue,
+    Findings,
+    Picture,
+    PreparePlan,
+    RawView,
+    Reason,
+    TriggerMode,
+)
+from edge_inspector.interfaces import Order, OrderAnswer, PlcLink, PlcRequest, Vitals
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class Shot:
     plan: PreparePlan
     opening: int
     deadline_ns: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The station asks a camera for a picture that is no part's, in its n-th opening."""
+
+    opening: int
 
 
 @dataclass(frozen=True)
@@ -232,9 +240,56 @@ class Died:
     error: BaseException
 
 
-LinkEvent: TypeAlias = LinkHealth | OutputTrouble | VitalsRead
+@dataclass(frozen=True)
+class ImagesTrouble:
+    """Pictures cannot be stored; an empty text = they can again."""
 
-ModelEvent: TypeAlias = ModelLoaded | ModelRefused | EngineNeeded | EngineProgress | EngineBuilt
+    text: str
+
+
+@dataclass(frozen=True)
+class LedgerHealth:
+    """The ledger cannot be written any more, or can again; `text` says why not."""
+
+    healthy: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Something about the books or the pictures that a person should know; all three as in `Event`."""
+
+    severity: Literal["info", "warning", "alarm"]
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DestinationTrouble:
+    """A broker takes only a part of what it is given; `severity`, `code`, `text` and `parts` as in `Event`."""
+
+    destination: str
+    severity: Literal["info", "warning", "alarm"]
+    code: str
+    text: str
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Somebody who is no PLC wants something; `reply` is called once, on the event loop, and never blocks."""
+
+    order: Order
+    reply: Callable[[OrderAnswer], None]
+
+
+@dataclass(frozen=True)
+class PostedPictures:
+    """Pictures that somebody has sent are ready for the model, or cannot be inspected: `error`."""
+
+    views: tuple[Job | ViewFailed, ...]
+    error: str
+
 
 LineEvent: TypeAlias = (
     CameraUp
@@ -257,6 +312,12 @@ LineEvent: TypeAlias = (
     | TimerTick
     | Deadline
     | PublisherHealth
+    | ImagesTrouble
+    | DestinationTrouble
+    | Ordered
+    | PostedPictures
+    | LedgerHealth
+    | Noticed
     | Pulse
     | Stop
     | Died

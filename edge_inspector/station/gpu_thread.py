@@ -92,6 +92,15 @@ class GpuThread:
         """Load a recipe's model when every picture that is queued now is through."""
         self._loads.put(recipe)
 
+    @property
+    def waiting(self) -> int:
+        """Pictures that no run has taken yet; any thread."""
+        return self._jobs.qsize() + len(self._waiting)
+
+    def loaded(self) -> dict[str, int]:
+        """The recipes whose model is loaded, and how many bytes it tells that it holds; any thread."""
+        return {recipe: loaded.model.memory_bytes for recipe, loaded in self._models.copy().items()}
+
     def stop(self) -> None:
         self._stopping.set()
 

@@ -13,7 +13,7 @@ from edge_inspector.errors import OutputError
 from edge_inspector.interfaces import PlcLink, PlcMessage, ResultWritten, StationStatus
 from edge_inspector.station.backoff import Backoff
 from edge_inspector.station.booking import Booking
-from edge_inspector.station.events import FromPlc, LinkEvent, LinkHealth, OutputTrouble
+from edge_inspector.station.events import FromPlc, LinkHealth, OutputTrouble
 
 log = structlog.get_logger()
 _CALLING = "is being called"
@@ -96,16 +96,7 @@ class Links:
         for result_id in list(self._untold):
             self._give_up(result_id)
 
-    async def handle(self, event: LinkEvent) -> None:
-        """What is not a request of a PLC."""
-        if isinstance(event, LinkHealth):
-            self._health(event)
-        elif isinstance(event, OutputTrouble):
-            self._output_trouble(event)
-        else:
-            await self.tell(event.vitals)
-
-    def _health(self, event: LinkHealth) -> None:
+    def health(self, event: LinkHealth) -> None:
         """A link that dials has reached its PLC, or lost it."""
         name = event.link.name
         if event.connected:
@@ -117,7 +108,7 @@ class Links:
                 self._booking.event("alarm", "plc_away", f"{name}: {event.text}")
             self.away[name] = event.text
 
-    def _output_trouble(self, event: OutputTrouble) -> None:
+    def output_trouble(self, event: OutputTrouble) -> None:
         """The output lines of a camera have failed, or obey again: like a PLC that is away."""
         key = f"outputs of camera {event.camera}"
         if not event.text:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_inspector.datatypes import Criteria, FeatureValue, Identity, PreparePlan, ThresholdState
+from edge_inspector.health.metrics import StationMetrics
 from edge_inspector.interfaces import Backend, Camera, Clock, ModelFile, PlcLink, Publisher
 from edge_inspector.pipeline import Reading
 from edge_inspector.settings import PictureGate, Recipe
+from edge_inspector.station.changes import Configuration
 from edge_inspector.station.engines import Engines
 from edge_inspector.station.events import Setting
 from edge_inspector.store.flight import FlightRecord
+from edge_inspector.store.images.keeper import ImageStore
 from edge_inspector.store.ledger import Ledger
 
 
@@ -83,3 +86,8 @@ class Parts:
     publishers: Sequence[Publisher]
     flight: FlightRecord
     ledger: Ledger
+    images: ImageStore | None = None
+    """None = no picture is kept."""
+    metrics: StationMetrics = field(default_factory=StationMetrics)
+    configuration: Configuration = field(default_factory=Configuration)
+    """What the station file and all that it names say, for the audit trail."""

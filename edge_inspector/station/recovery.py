@@ -8,7 +8,7 @@ import structlog
 
 from edge_inspector.inspection import restarted
 from edge_inspector.station.parts import Parts
-from edge_inspector.store.records import BookRefusal, BookResult, BookTrigger
+from edge_inspector.store.records import BookRefusal, BookResult, BookStarted, BookTrigger
 
 log = structlog.get_logger()
 
@@ -24,6 +24,9 @@ def first_free_seq(parts: Parts) -> int:
 def recover(parts: Parts) -> int:
     """Book every entry of the flight record; returns how many parts were open. Nothing of it reaches the PLC."""
     left = parts.flight.left()
+    first = max([first_free_seq(parts), *(entry.trigger.seq + 1 for entry in left if entry.trigger is not None)])
+    kept = not parts.flight.is_new
+    parts.ledger.submit(BookStarted(parts.identity.boot_id, first, kept, parts.clock.utc()))
     opened = 0
     for entry in left:
         if entry.refusal is not None:

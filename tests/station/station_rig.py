@@ -351,10 +351,19 @@ class Rig:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FakeLink]:
         """The station while the block lasts; afterwards it has stopped by its own way and booked everything."""
+        async with self.running_parts(self.parts()) as link:
+            yield link
+
+    @asynccontextmanager
+    async def running_parts(self, parts: Parts) -> AsyncIterator[FakeLink]:
+        """As `running`, of parts that the test has made."""
         control = Control(self.folder / "c.sock")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(daemon.run, self.parts(), control)
+            tasks.start_soon(daemon.run, parts, control)
             yield self.link
+            with anyio.move_on_after(1):  # anyio complains of a hang-up and a cancel in the same turn of the loop
+                while control._clients:  # noqa: ASYNC110 - nobody tells that the last one has gone
+                    await anyio.sleep(0.005)
             control.stop()
 
     def books(self) -> Books:

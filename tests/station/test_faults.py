@@ -21,7 +21,16 @@ from station_rig import SPEC, FakeCamera, FakeLink, Rig
 
 from edge_inspector import pipeline
 from edge_inspector.control import Control
-from edge_inspector.datatypes import Evaluation, Event, Identity, InspectionResult, OutboxMessage, PreparePlan, Reason
+from edge_inspector.datatypes import (
+    Evaluation,
+    Event,
+    Frame,
+    Identity,
+    InspectionResult,
+    OutboxMessage,
+    PreparePlan,
+    Reason,
+)
 from edge_inspector.errors import FrameError, InferenceError
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import (
@@ -281,7 +290,7 @@ async def a_line(rig: Rig) -> AsyncIterator[tuple[Line, Asked]]:
             await line.handle(CameraUp(name, 1))
         await line.handle(ModelLoaded("r", ""))
         yield line, cameras
-        for opened in line.open.values():
+        for opened in line.work.open.values():
             opened.timer.cancel()
 
 
@@ -302,6 +311,9 @@ async def test_a_picture_of_an_older_part_does_not_free_the_camera_of_the_next_o
         assert [m.trigger_seq for m in rig.link.told if isinstance(m, TriggerRefused)] == [3]
 
 
+def unseen(_picture: Picture, _frame: Frame) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("opening", "left_s", "reason"),
     [(2, 60, Reason.CAMERA), (1, -1, Reason.DEADLINE), (1, 60, None)],
@@ -315,7 +327,7 @@ async def test_a_shot_that_nobody_waits_for_any_more_is_not_taken(
     fake = FakeCamera("a")
     camera = CameraThread(
         "a", CameraPlan(lambda: fake, rig.gate), [], 1.0, Setting("r", {}), clock, told.put, lambda _job: True,
-        pipeline.prepare, lambda _camera: None, itertools.count(1),
+        pipeline.prepare, lambda _camera: None, unseen, unseen, itertools.count(1),
     )  # fmt: skip
     camera.shoot(Shot(5, "r", PreparePlan(SPEC), opening, time.monotonic_ns() + int(left_s * 1e9)))
     thread = threading.Thread(target=camera.run)
@@ -353,7 +365,7 @@ async def test_nothing_is_kept_of_parts_that_are_done(rig: Rig) -> None:
                 await line.handle(failed)
         assert len(rig.link.results) == 60
         assert len(cameras.shots["a"]) == 60
-        kept = (line.open, line._parts_of, line._settled, line._exposing)
+        kept = (line.work.open, line.work.parts_of, line.work.settled, line.work.exposing)
         assert [len(held) for held in kept] == [0, 0, 0, 0]
 
 
