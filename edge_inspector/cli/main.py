@@ -19,10 +19,12 @@ from edge_inspector.cli import (
     engine,
     evaluate,
     grab,
+    ledger,
     opcua,
     plc_sim,
     run,
     schema,
+    web,
 )
 
 app = typer.Typer(
@@ -64,5 +66,7 @@ app.add_typer(calibrate.calibrate, name="calibrate")
 app.add_typer(engine.engine, name="engine")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
+app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(web.web, name="web")
 app.add_typer(opcua.opcua, name="opcua")
 app.command("plc-sim")(plc_sim.plc_sim)

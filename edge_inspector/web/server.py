@@ -1,0 +1,131 @@
+"""The web service's process: checked, then served by uvicorn until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import ssl
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import Lock
+
+import structlog
+import uvicorn
+
+from edge_inspector import config
+from edge_inspector.config import StationConfig
+from edge_inspector.control import ControlClient
+from edge_inspector.errors import ConfigError
+from edge_inspector.web.access import Door
+from edge_inspector.web.app import make_app
+from edge_inspector.web.book import Book
+from edge_inspector.web.counts import ShiftCounter
+from edge_inspector.web.events import Feed
+from edge_inspector.web.listeners import Listeners
+from edge_inspector.web.service import Service
+from edge_inspector.web.station import STATUS_S, Station
+from edge_inspector.web.tokens import token_file
+
+log = structlog.get_logger()
+CONNECTIONS = 128
+"""More at once are answered 503: each costs a file descriptor and memory."""
+_KEEP_ALIVE_S = 15
+_STOP_S = 3
+_NICE = 19
+"""A flood of requests takes only the processor time that the station leaves: a verdict goes before any page."""
+_HEADER_BYTES = 16 * 1024
+
+
+def make_service(settings: StationConfig) -> Service:
+    """Everything that the routes share; opens nothing."""
+    station, images = settings.station, settings.images
+    book = Book(station.state_dir / "ledger.sqlite")
+    daemon = Station(ControlClient(station.runtime / "control.sock", STATUS_S))
+    cookie = f"edge_inspector_{station.name}"
+    return Service(
+        config=settings,
+        book=book,
+        station=daemon,
+        door=Door(token_file(settings.station.state_dir), cookie, settings.web.requests_per_s, time.monotonic, _now),
+        feed=Feed(settings, book, daemon, ShiftCounter(settings.ledger.shifts), _now),
+        listeners=Listeners(),
+        images=(images.folder if images else None) or station.state_dir / "images",
+        inbox=station.runtime / "inbox",
+        inspecting=Lock(),
+        now=_now,
+    )
+
+
+def checked(path: Path) -> StationConfig:
+    """The station file. ConfigError: it would let strangers in, or its TLS files do not fit."""
+    settings = config.load(path)
+    web, tokens = settings.web, token_file(settings.station.state_dir)
+    known = tokens.tokens()
+    if not web.loopback:
+        if not web.tls:
+            raise ConfigError(
+                f"web.host = {web.host!r}: other machines reach it, so TLS is required: give web.certificate and"
+                " web.private_key, or listen on 127.0.0.1 behind a proxy that has TLS"
+            )
+        if not known:
+            raise ConfigError(
+                f"web.host = {web.host!r}: other machines reach it, but there is no token; make one with"
+                f" `edge-inspector web token add NAME --role reader --station {path}`, or listen on 127.0.0.1"
+            )
+    if web.certificate is not None:
+        _load(web.certificate, web.private_key)
+    return settings
+
+
+def serve(settings: StationConfig) -> None:
+    """Until SIGTERM or SIGINT; then, or when the port is taken, SystemExit."""
+    os.nice(_NICE)
+    web = settings.web
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(make_service(settings)),
+            host=web.host,
+            port=web.port,
+            ssl_certfile=web.certificate,
+            ssl_keyfile=web.private_key,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # who comes through a proxy must not look as if from here
+            ws="none",
+            http="h11",
+            h11_max_incomplete_event_size=_HEADER_BYTES,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_STOP_S,
+        )
+    )
+    logging.getLogger("uvicorn.error").addFilter(_told)
+    log.info("web_listens", host=web.host, port=web.port, tls=web.tls)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has stopped
+        signal.signal(number, lambda *_: sys.exit(0))
+    server.run()
+
+
+def _told(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+def _load(certificate: Path, private_key: Path | None) -> None:
+    for key, path in (("certificate", certificate), ("private_key", private_key)):
+        if path is None or not path.is_file():
+            raise ConfigError(f"web.{key} = {str(path)!r}: no such file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password="")
+    except (ssl.SSLError, OSError) as exc:
+        raise ConfigError(
+            f"web.certificate = {str(certificate)!r} and web.private_key = {str(private_key)!r}: {exc};"
+            " expected a certificate with its chain and its own key, both PEM, the key without a password"
+        ) from exc
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
