@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: what is short then fills the gaps at the end of a parallel run."""
-    items.sort(key=lambda item: item.path.parent.name != "system")
+    items.sort(key=lambda item: item.path.parent.name not in ("system", "web"))
 
 
 @pytest.fixture(autouse=True)

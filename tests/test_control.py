@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -210,3 +212,60 @@ async def test_who_asks_nothing_makes_room_and_who_listens_stays(
         control.emit("event", {"text": "later"})
         with anyio.fail_after(5):
             assert json.loads(await listening.receive())["record"] == {"text": "later"}
+
+
+async def test_metrics_that_cannot_be_made_are_an_error_for_who_asks_and_nothing_else(tmp_path: Path) -> None:
+    def broken() -> str:
+        raise RuntimeError("a sensor's driver has lost its mind")
+
+    async with serving(tmp_path) as (control, client):
+        control.metrics = broken
+        for _ in range(2):
+            answer = await client.ask_async({"command": "metrics"})
+            assert answer == {"error": "the metrics cannot be made: a sensor's driver has lost its mind"}
+        control.metrics = lambda: "# EOF\n"
+        assert await client.ask_async({"command": "metrics"}) == {"metrics": "# EOF\n"}
+
+
+async def test_a_machine_that_has_no_file_descriptor_left_is_no_end_of_the_socket(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (control, client):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+            lowest = os.dup(caller.fileno())
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            try:
+                caller.connect(str(control.path))
+                await anyio.sleep(0.05)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert "counters" in await client.ask_async({"command": "counters"})
+
+
+async def test_a_stop_is_ordered_in_the_name_of_the_user_at_the_other_end(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def stop(who: str = "") -> None:
+        asked.append(who)
+
+    async with serving(tmp_path) as (control, client):
+        control.stop = stop
+        assert await client.ask_async({"command": "stop"}) == {"ok": True}
+    assert asked == [f"uid {os.getuid()}"]
+
+
+async def test_more_clients_than_there_are_places_are_turned_away_and_a_place_that_is_left_is_given(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as (control, client):
+        with anyio.fail_after(10):
+            async with AsyncExitStack() as clients:
+                for _ in range(32):
+                    await clients.enter_async_context(await anyio.connect_unix(control.path))
+                while control._clients < 32:  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.005)
+                with pytest.raises(StationAway):
+                    await client.ask_async({"command": "counters"})
+            while control._clients:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.005)
+            assert "counters" in await client.ask_async({"command": "counters"})

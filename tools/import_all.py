@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def main(absent: list[str]) -> None:
     sys.modules.update(dict.fromkeys(absent))  # None makes `import name` raise ImportError
     package = importlib.import_module("edge_inspector")
     names = module_names(Path(str(package.__file__)).parent)
+    if importlib.util.find_spec("fastapi") is None or "fastapi" in absent:
+        names = [name for name in names if not name.startswith("edge_inspector.web.")]  # it is made of the extra `web`
     for name in names:
         importlib.import_module(name)
     print(f"{len(names)} modules imported from {package.__file__}")

@@ -42,10 +42,12 @@ cd "$empty/work"
 "$bare/bin/edge-inspector" schema | "$bare/bin/python" -c 'import json, sys; json.load(sys.stdin)'
 echo "bare environment, Python $version: every module imports, the command line answers"
 
-# What hangs on OpenCV, compilers or asyncua and not on the Python, searches and floods of hostile bytes: the main suite runs
-# it once.
+# What hangs on OpenCV, compilers, asyncua, brokers or a browser and not on the Python, searches and floods of hostile bytes:
+# the main suite runs it once.
 once="tests/calibration tests/cli/test_calibrate.py tests/backends/test_prepare_kernel.py tests/backends/test_tensorrt_types.py
-  tests/model tests/fuzz tests/plc_sim tests/station/test_every_link.py"
+  tests/model tests/fuzz tests/plc_sim tests/station/test_every_link.py tests/station/test_undisturbed.py
+  tests/web/test_web_page.py tests/web/test_web_openapi.py tests/web/test_web_station.py tests/web/test_web_server.py
+  tests/store/test_images_station.py tests/cli/test_ledger_live.py tests/cli/test_doctor_brokers.py"
 ignored=""
 for name in machine_vision opcua_security opcua_client_ opcua_server_; do
   ignored="$ignored --ignore-glob=$root/tests/outputs/test_$name*"
@@ -66,7 +68,7 @@ for other in 3.10 3.12; do
   tested="$tested $other"
   # 3.12 has the main suite's libraries, and a run of all takes too long: what is long there is looked at again on 3.10 only,
   # which has older libraries.
-  [ "$other" = 3.10 ] || for path in engine decoders cameras station outputs/test_opcua_client.py outputs/test_opcua_server.py; do
+  [ "$other" = 3.10 ] || for path in engine decoders cameras station outputs web cli backends demo; do
     ignored="$ignored --ignore=$root/tests/$path"
   done
   venv=$root/.venv-$other

@@ -9,6 +9,7 @@ import typer
 
 from edge_inspector import assembly
 from edge_inspector.cli.failures import told_to_the_user
+from edge_inspector.web.checked import check_file
 
 
 def check(station: Annotated[Path, typer.Argument(help="The station file (TOML).", show_default=False)]) -> None:
@@ -20,6 +21,7 @@ def check(station: Annotated[Path, typer.Argument(help="The station file (TOML).
     """
     with told_to_the_user():
         settings = assembly.check(station)
+        check_file(settings)
     typer.echo(
         f"{station}: right. Station {settings.station.name!r}: {len(settings.cameras)} camera(s),"
         f" {len(settings.recipes)} recipe(s), {len(settings.plc)} PLC link(s), {len(settings.publishers)} publisher(s)."

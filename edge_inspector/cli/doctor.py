@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
 from edge_inspector import config
 from edge_inspector.cameras import basler
 from edge_inspector.cameras.basler.discovery import EMULATOR
 from edge_inspector.cli.doctor_brokers import broker_findings
 from edge_inspector.cli.doctor_cameras import Seen, access, camera_findings, connects, fits, title
+from edge_inspector.cli.doctor_secrets import secret_findings
 from edge_inspector.config import Draft
 from edge_inspector.errors import CameraError, ConfigError
 from edge_inspector.health import host, network, usb, video
@@ -46,7 +48,7 @@ def doctor(
     """Check what makes cameras fail in the field: network, USB, permissions, limits, who holds a camera, disks, clock.
 
     Changes nothing, opens no camera and needs no root; root sees more of who holds a camera. It logs in to the MQTT
-    brokers of the station file and publishes one empty message on <prefix>/vision/<station>/doctor. For each thing that
+    brokers of the station file and publishes one empty message on the station's own topic `doctor`. For each thing that
     is not in order it says what was found, what is expected, why, and the command that mends it. note: there is nothing
     to judge, such as the network of a machine without a GigE camera. Ends with 1 when something fails, else with 0.
 
@@ -95,6 +97,9 @@ def _examined(root: Path, file: Path | None, draft: Draft | None) -> Iterator[Fi
     for name, publisher in draft.publishers.items():
         if isinstance(publisher, mqtt.Config):
             yield from broker_findings(station, name, publisher)
+    tables: dict[str, BaseModel] = {f"publishers.{name}": one for name, one in draft.publishers.items()}
+    tables |= {f"plc.{name}": one for name, one in draft.plc.items()}
+    yield from secret_findings(tables if draft.station is None else {**tables, "web": draft.station.web})
 
 
 def _pylon(needed: bool, wanted: bool) -> tuple[Finding, list[basler.CameraInfo]]:

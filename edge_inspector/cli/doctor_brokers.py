@@ -72,7 +72,7 @@ def _may_publish(name: str, config: Config, connection: Connection, topic: str, 
 def _queue(name: str, broker: str, seen: dict[str, str]) -> Finding:
     version, dropped = seen.get(VERSION, "a broker that does not say its version"), seen.get(DROPPED, "")
     if not dropped.isdigit():
-        found = f"{version} at {broker} does not tell how many messages it has dropped"
+        found = f"{version} at {broker} does not tell now how many messages it has dropped; Mosquitto does for a minute"
         return judged("broker.queue", name, "note", found, "max_queued_messages 0 in mosquitto.conf")
     return judged(
         "broker.queue",

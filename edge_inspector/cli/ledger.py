@@ -23,13 +23,14 @@ from edge_inspector.datatypes import AuditEntry, Evaluation
 from edge_inspector.errors import ConfigError
 from edge_inspector.store import audit as trail
 from edge_inspector.store.opening import open_book
-from edge_inspector.store.periods import between, shifts_in
+from edge_inspector.store.periods import Period, between, shifts_in
 from edge_inspector.store.reading import snapshot, utc_text
 from edge_inspector.store.reconcile import LISTED, Balance, reconcile
 from edge_inspector.store.settings import LedgerSettings
 from edge_inspector.store.summary import summarise
 
 ledger = typer.Typer(no_args_is_help=True)
+_CLOCK_NOT_SET = "SELECT count(*) FROM triggers WHERE clock_synced = 0"
 _WITHOUT_RESULT = "SELECT count(*) FROM triggers t WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = t.seq)"
 
 
@@ -72,7 +73,9 @@ def summary(
     with told_to_the_user():
         path = _book(book).path
         with closing(open_book(path)) as connection:
-            made = summarise(connection, between(_time(since), _time(until)))
+            within = between(_time(since), _time(until))
+            made = summarise(connection, within)
+            _tell_left_out(connection, within, "")
     if as_json:
         _print_json({"file": str(path), **asdict(made)})
     else:
@@ -106,6 +109,7 @@ def reconcile_(
         with closing(open_book(named.path)) as connection, snapshot(connection):
             periods = list(shifts_in(connection, within, named.shifts, clock=clock)) if shift else [within]
             balances = reconcile(connection, periods, now_utc, _ALL if name_all else _A_FEW if shift else LISTED)
+            _tell_left_out(connection, within, "; with --trust-clock they count")
     if as_json:
         _print_json({"file": str(named.path), "now_utc": now_utc, "periods": [_facts(one) for one in balances]})
     elif shift:
@@ -215,6 +219,14 @@ class _Book:
     path: Path
     shifts: tuple[str, ...]
     publishes: bool | None
+
+
+def _tell_left_out(connection: sqlite3.Connection, within: Period, remedy: str) -> None:
+    """A balance of a day must not look like one of all its parts when nobody knows which day it was."""
+    count = 0 if within.is_all or not within.clock else connection.execute(_CLOCK_NOT_SET).fetchone()[0]
+    if count:
+        text = f"{count} parts of the book were triggered while the clock was not set: they are in no day and no shift"
+        typer.echo(f"{text}{remedy}", err=True)
 
 
 def _book(path: Path) -> _Book:

@@ -114,13 +114,14 @@ def audit(entries: Iterable[tuple[int, AuditEntry]]) -> None:
     """The trail, the oldest first; the time is local, `?` = the clock was not set."""
     out = _console()
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("row", "when", "who", "what", ""):
-        table.add_column(
-            title, no_wrap=title in ("row", "when"), overflow="fold", justify="right" if title == "row" else "left"
-        )
+    table.add_column("row", no_wrap=True, justify="right")
+    table.add_column("when", no_wrap=True)
+    table.add_column("who", overflow="fold")
+    table.add_column("what", overflow="fold", ratio=1)
     for number, entry in entries:
         when = _time(entry.wall_utc) + ("" if entry.clock_synced else "?")
-        table.add_row(str(number), *(Text(shown(word, None)) for word in (when, entry.who, entry.what, entry.detail)))
+        what = f"{entry.what}: {entry.detail}" if entry.detail else entry.what
+        table.add_row(str(number), *(Text(shown(word, None)) for word in (when, entry.who, what)))
     if table.row_count:
         out.print(table)
     else:

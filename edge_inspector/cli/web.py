@@ -18,6 +18,7 @@ from edge_inspector.cli.failures import told_to_the_user
 from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.errors import ConfigError
 from edge_inspector.interfaces import Order
+from edge_inspector.web.checked import check_start
 from edge_inspector.web.tokens import TokenFile, token_file
 
 
@@ -52,7 +53,8 @@ def serve(station: Annotated[Path, typer.Argument(help="The station file (TOML).
     """
     with told_to_the_user():
         server = _server()
-        settings = server.checked(station)
+        settings = config.load(station)
+        check_start(settings, station)
         log.configure(settings.log.level, settings.log.json_lines)
         server.serve(settings)
 

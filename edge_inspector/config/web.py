@@ -25,7 +25,7 @@ class WebSettings(Settings):
     )
     max_picture_mb: float = Field(32.0, gt=0, le=1024, description="Largest body of POST /v1/inspect.")
     max_picture_mpx: float = Field(
-        64.0, gt=0, le=1000, description="Largest picture in it, megapixels, before it is unpacked."
+        64.0, gt=0, le=1000, description="Most that its pictures may have together, megapixels."
     )
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.abc
@@ -31,6 +31,8 @@ IDLE_S = 60.0
 """A client that asks nothing for this long, and does not listen to events, makes room for another one."""
 ORDER_S = 90.0
 """A picture may be inspected for a minute, if its recipe says so; nobody waits for longer."""
+ACCEPT_AGAIN_S = 1.0
+"""While the process has no file descriptor left."""
 FINISH_S = 0.5
 """How long a station that stops waits for those who still wait for it."""
 METRICS_S = 0.5
@@ -40,6 +42,12 @@ _MAX_CLIENTS = 32
 _UNGREETED = 64
 """More are turned away: each costs a file descriptor, and the PLC's server needs some, too."""
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+class Stopping(Protocol):
+    """`who` orders it, empty = the program itself."""
+
+    def __call__(self, who: str = "") -> None: ...
 
 
 class Control:
@@ -57,7 +65,7 @@ class Control:
         self.metrics: Callable[[], str] = str
         """Called on a worker thread, never twice at a time."""
         self.order: Callable[[Order], Awaitable[OrderAnswer]] = _nobody
-        self.stop: Callable[[], None] = lambda: None
+        self.stop: Stopping = _no_stop
         self._readers: set[anyio.abc.ObjectSendStream[bytes]] = set()
         self._clients = self._answering = 0
         self._due_s = 0.0
@@ -83,7 +91,12 @@ class Control:
         listener = await anyio.create_unix_listener(self.path, mode=0o660, backlog=_UNGREETED)
         async with listener, anyio.create_task_group() as tasks:
             while True:
-                stream = await listener.accept()
+                try:
+                    stream = await listener.accept()
+                except anyio.BrokenResourceError as exc:  # too many open files; who calls waits
+                    log.warning("control_accepts_nobody", error=str(exc.__cause__))
+                    await anyio.sleep(ACCEPT_AGAIN_S)
+                    continue
                 await self._pace()
                 tasks.start_soon(self._greet, stream)
 
@@ -149,12 +162,16 @@ class Control:
         if command == "counters":
             return {"counters": self.counters()}
         if command == "metrics":
-            return {"metrics": await self._metrics()}
+            try:
+                return {"metrics": await self._metrics()}
+            except Exception as exc:  # noqa: BLE001 - sensors and drivers of all kinds; verdicts do not wait for a figure
+                log.error("metrics_failed", error=repr(exc))
+                return {"error": f"the metrics cannot be made: {exc}"}
         if command == "order":
             order = _order(request, peer)
             return {"error": order} if isinstance(order, str) else {"answer": await self._carried_out(order)}
         if command == "stop":
-            self.stop()
+            self.stop(peer)
         elif command != "events":
             said = repr(command) if isinstance(command, str) else "that is no text"  # repr of deep lists would raise
             error = f"unknown command {said}: expected one of {', '.join(COMMANDS)}"
@@ -173,6 +190,10 @@ class Control:
                 text = await anyio.to_thread.run_sync(self.metrics, abandon_on_cancel=True)
                 self._rendered = anyio.current_time(), text
             return self._rendered[1]
+
+
+def _no_stop(who: str = "") -> None:
+    """The station is starting."""
 
 
 async def _nobody(order: Order) -> OrderAnswer:

@@ -128,8 +128,10 @@ class StationMetrics:
         """The PLC has acknowledged so many results."""
         self._acknowledged.inc(count)
 
-    def late(self) -> None:
+    def late(self, result: InspectionResult) -> None:
         """A view came after its part's verdict."""
+        if result.trigger.mode is Mode.MANUAL:
+            return
         self._late.inc()
         self._totals["late_views"] += 1
 

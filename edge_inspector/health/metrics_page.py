@@ -20,7 +20,8 @@ whose percentiles are those of the last {WINDOW} Production parts.
 
 - A counter begins at 0 with each start of the station and never goes down; ask for `increase` or `rate`. The books,
   to the part and over restarts, are the ledger: `edge-inspector ledger summary`.
-- A part of mode Manual is in no metric. Histograms and defects are those of mode Production.
+- A part of mode Manual is in no metric. Cycle, stages and defects are those of mode Production; `told_seconds` counts
+  every part that was told.
 - The series of a histogram end in `_bucket`, `_sum` and `_count`; the upper ends of its buckets, in seconds:
   {", ".join(f"{end:g}" for end in LATENCY_S)}.
 - A metric without series is one that this station cannot tell. No label says which station it is: Prometheus adds

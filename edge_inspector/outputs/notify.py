@@ -21,6 +21,7 @@ from edge_inspector.settings import LocalPath, PluginConfig
 log = structlog.get_logger()
 Severity = Literal["info", "warning", "alarm"]
 _RANK: Mapping[str, int] = {"info": 0, "warning": 1, "alarm": 2}
+_SCHEMA = "vision.event/1"
 _LISTED = 10  # events that are told one by one in one message; the rest is counted
 _TEXT_CHARS = 300  # of one event; chat services cut long messages off anyway
 
@@ -110,10 +111,13 @@ class AppriseNotifier:
         if _RANK[record.severity] < _RANK[self.config.severity] or record.code in self.config.ignore:
             return ()
         body = payloads.event_payload(record).to_json()
-        return (OutboxMessage(self.destination, record.code, "vision.event/1", body, 0),)
+        return (OutboxMessage(self.destination, record.code, _SCHEMA, body, 0),)
 
     def publish(self, messages: Sequence[OutboxMessage]) -> int:
         """Tell the group when it is due. OutputError: no service took it, or one failed that is worth another try."""
+        foreign = next((i for i, message in enumerate(messages) if message.schema == _SCHEMA), len(messages))
+        if foreign:  # results for a broker that had this name before: nobody is told of them, and nobody waits
+            return foreign
         now = self._monotonic_s()
         if not self._told and not self._failures:
             if self._waiting_since is None:
@@ -143,7 +147,8 @@ class AppriseNotifier:
         return due if self._sent_at is None else max(due, self._sent_at + self.config.every_s)
 
     def _tell(self, group: Sequence[OutboxMessage]) -> None:
-        title, body, severity = self._words([json.loads(message.payload) for message in group])
+        events = [json.loads(message.payload) for message in group if message.schema == _SCHEMA]
+        title, body, severity = self._words(events)
         for index, service in enumerate(self._services):
             if index in self._told or self._given_up(index):
                 continue

@@ -18,14 +18,15 @@ class Acceptance:
         self.next_seq = next_seq
         self.last_part_ns: int | None = None
         """When the line's last part came (CLOCK_MONOTONIC)."""
+        self._posted = 0
         self._parts = parts
         self._booking = booking
         self._attempts = Attempts(parts.ledger.recent_attempts())
 
     @property
     def own_trigger_seq(self) -> int:
-        """The number of the next part where the station itself counts them."""
-        return self.next_seq % 2**32
+        """The number of the next part where the station itself counts them: without holes between two starts."""
+        return (self.next_seq - self._posted) % 2**32
 
     def part(
         self, recipe: LoadedRecipe, mode: Mode, trigger_seq: int, part_id: str, at_ns: int, plc_boot_id: int
@@ -37,7 +38,9 @@ class Acceptance:
 
     def posted(self, recipe: LoadedRecipe, part_id: str, at_ns: int) -> tuple[Inspection, int]:
         """Pictures that somebody has sent: no part of the line, and no attempt of one."""
-        return self._begun(recipe, Mode.MANUAL, 0, part_id, 1, at_ns, 0, {})
+        begun = self._begun(recipe, Mode.MANUAL, 0, part_id, 1, at_ns, 0, {})
+        self._posted += 1
+        return begun
 
     def _begun(
         self,

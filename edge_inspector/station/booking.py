@@ -111,7 +111,7 @@ class Booking:
         late_ns = at_ns - result.settled_ns
         log.warning("late_view", result_id=result.result_id, late_ms=round(late_ns / 1e6, 1))
         self._parts.ledger.submit(BookLate(result.result_id, ",".join(result.views), late_ns, self._parts.clock.utc()))
-        self._parts.metrics.late()
+        self._parts.metrics.late(result)
 
     def unannounced(self, camera: str, frame_id: int | None, text: str) -> None:
         """A picture that no announced part can be sure of."""

@@ -105,7 +105,7 @@ def _bind(control: Control, line: Line) -> None:
     control.counters = parts.metrics.flat
     control.metrics = lambda: parts.metrics.openmetrics().decode()
     control.order = order
-    control.stop = lambda: line.post(Stop())
+    control.stop = lambda who="": line.post(Stop(who))
 
 
 def _settle(answered: asyncio.Future[OrderAnswer], answer: OrderAnswer) -> None:

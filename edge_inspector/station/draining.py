@@ -101,7 +101,7 @@ class Draining:
         share = len(messages) if hurry else self._pace.share(len(messages), MOST)
         try:
             if messages[0].row == self._suspect and self._cut_alone:
-                self._prove(messages[0].topic)
+                self._prove(messages[0])
             taken = self._publisher.publish(self._together(messages[:share]))
         except MessageRefusedError as exc:
             self.answered += 1
@@ -126,13 +126,20 @@ class Draining:
         doubtful = (i for i, message in enumerate(messages) if message.topic in self._known)
         return messages[: next(doubtful, len(messages))]
 
-    def _prove(self, topic: str) -> None:
-        """Send the last message of the topic that was taken once more: whoever has it knows it by its result_id."""
-        passed = self._passed.get(topic)
+    def _prove(self, message: OutboxMessage) -> None:
+        """Send the last message of the topic that was taken once more: whoever has it knows it by its result_id.
+
+        Before a retained copy, of which an older one must not be sent, any other will do, and the largest proves most.
+        """
+        passed = self._passed.get(message.topic)
+        if message.retain:
+            passed = max(self._passed.values(), key=lambda one: len(one.payload), default=None)
         if self._proven or passed is None:
             return
         try:
             self._proven = self._publisher.publish([passed]) == 1
+        except MessageRefusedError:  # now: it says nothing of the message that waits
+            self._suspect = 0
         except OutputError:
             self._suspect = 0  # they all end so
             raise

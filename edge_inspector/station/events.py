@@ -229,7 +229,9 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Stop:
-    """Finish what is open, accept nothing more."""
+    """Finish what is open, accept nothing more; `who` has ordered it, empty = nobody knows."""
+
+    who: str = ""
 
 
 @dataclass(frozen=True)

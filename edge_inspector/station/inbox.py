@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from pydantic import Field
 
 from edge_inspector.datatypes import PixelFormat
 from edge_inspector.errors import FrameError
 from edge_inspector.settings import Settings
 
+log = structlog.get_logger()
 FOLDER = "inbox"
 MOST_BYTES = 256 * 2**20
 LEFT_S = 60.0
@@ -47,15 +49,36 @@ class Inbox:
         self.folder = runtime / FOLDER
 
     def make(self) -> None:
-        """Make the folder; what an earlier process has left in it is deleted."""
-        self.folder.mkdir(exist_ok=True)
-        self.folder.chmod(0o770)
+        """Make the folder; what an earlier process has left in it, or in its place, is deleted.
+
+        Without it pictures are refused, and nothing else.
+        """
+        try:
+            if not self._is_a_folder:
+                self.folder.unlink(missing_ok=True)
+            self.folder.mkdir(exist_ok=True)
+            self.folder.chmod(0o770)
+        except OSError as exc:
+            log.warning("no_inbox", folder=str(self.folder), error=str(exc))
+            return
         self.sweep(0.0)
+
+    def keep(self) -> None:
+        """After each picture: delete what was left behind; the folder is made again if somebody has deleted it."""
+        if self._is_a_folder:
+            self.sweep()
+        else:
+            self.make()
+
+    @property
+    def _is_a_folder(self) -> bool:
+        """And no link to one, in which other people's files may lie."""
+        return self.folder.is_dir() and not self.folder.is_symlink()
 
     def sweep(self, older_than_s: float = LEFT_S) -> None:
         """Delete what was left behind."""
         newest = time.time() - older_than_s
-        with os.scandir(self.folder) as entries:
+        with suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(OSError):  # somebody else was faster
                     if entry.stat(follow_symlinks=False).st_mtime <= newest:

@@ -136,7 +136,9 @@ class Line:
         self._acceptance = Acceptance(parts, next_seq, self.booking)
         self._setup = SetupMode(self.condition, self.live, self.booking, parts.clock)
         inbox = Inbox(parts.flight.path.parent)
-        self.manual = Manual(self.condition, self._acceptance, self.booking, inbox, self._idle, self.post)
+        self.manual = Manual(
+            self.condition, self._acceptance, self.booking, inbox, self._idle, self._size_of, self.post
+        )
         self._orders = Orders(self.condition, self.booking, self._setup, self.live, self.manual, self._select)
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
@@ -184,7 +186,7 @@ class Line:
             Ordered: self._orders.carry_out,
             PostedPictures: self.manual.ready,
             Pulse: self._pulse,
-            Stop: lambda _: self._stop(),
+            Stop: self._stop,
             Died: self._died,
             CameraUp: self._camera_up,
             CameraDown: self._fitness.camera_down,
@@ -211,7 +213,9 @@ class Line:
         else:
             await self.work.advance(event.seq, lambda i, now: i.on_deadline(now))
 
-    def _stop(self) -> None:
+    def _stop(self, event: Stop) -> None:
+        if event.who:
+            self.booking.audit(event.who, "stopped", "the station was stopped")
         self.condition.stopping = True
         self.manual.end()
         self.stopping.set()
@@ -431,6 +435,11 @@ class Line:
     def _idle(self) -> bool:
         """Whether the line leaves room for something else: no part is open, and none is being photographed."""
         return not self.work.open and not self.work.exposing and not self._acquiring()
+
+    def _size_of(self, camera: str) -> tuple[int, int] | None:
+        """Height and width of the camera's pictures, None = it is away, or does not say."""
+        opened = self.cameras.opened(camera)
+        return None if opened is None else opened.image_hw
 
     def _occupied(self) -> bool:
         """Whether the next part must wait for a picture that is still being taken, or for room."""

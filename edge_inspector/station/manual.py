@@ -66,9 +66,13 @@ class Manual:
         booking: Booking,
         inbox: Inbox,
         idle: Callable[[], bool],
+        size_of: Callable[[str], tuple[int, int] | None],
         post: Callable[[LineEvent], None],
     ) -> None:
-        """`idle` tells whether no part is open and no picture of one is being taken."""
+        """`idle` tells whether no part is open and no picture of one is being taken.
+
+        `size_of(camera)` is the height and width of its pictures, None = not known.
+        """
         self.infer: Callable[[Job], bool]
         self.prepare: Callable[[Frame, PreparePlan], Batch | RawView]
         self._condition = condition
@@ -76,6 +80,7 @@ class Manual:
         self._booking = booking
         self._inbox = inbox
         self._idle = idle
+        self._size_of = size_of
         self._post = post
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._numbers = itertools.count(-1, -1)  # a camera's own pictures count up
@@ -102,6 +107,8 @@ class Manual:
             reply(_busy("the line has a part"))
         elif self._line_runs() and self._now() < self._not_before_ns:
             reply(_busy(f"the line is running, and posted pictures have 1/{SHARE} of the model's time"))
+        elif too_large := self._too_large(pictures):
+            reply(OrderAnswer(done=False, text=too_large))
         else:
             self._request = _Request(who, part_id, pictures, recipe, reply)
             self._requests.put(self._request)
@@ -171,7 +178,7 @@ class Manual:
         self._inbox.make()
         while (request := self._requests.get()) is not None:
             self._post(self._read(request))
-            self._inbox.sweep()
+            self._inbox.keep()
 
     def stop(self) -> None:
         """End `run`; any thread."""
@@ -184,10 +191,19 @@ class Manual:
             return "the station is stopping"
         if condition.recipe_error:
             return condition.recipe_error
-        if condition.parts.flight.full:
-            return "the flight record is full: the ledger is behind"
+        if condition.parts.flight.used >= condition.parts.flight.slots // 2:  # the rest is the line's
+            return "the flight record is half full: the ledger is behind"
         why_not = condition.models.why_not(recipe.name)
         return "" if why_not is None else why_not[1]
+
+    def _too_large(self, pictures: Mapping[str, Posted]) -> str:
+        """Why a picture would keep the model longer than a part's, or need more of its memory; empty = none."""
+        for camera, posted in pictures.items():
+            (height, width), own = posted.shape[:2], self._size_of(camera)
+            if own is not None and (height > own[0] or width > own[1]):
+                expected = f"expected at most the camera's own {own[1]}x{own[0]}"
+                return f"picture of camera {camera} is {width}x{height}, {expected}"
+        return ""
 
     def _line_runs(self) -> bool:
         last_ns = self._acceptance.last_part_ns

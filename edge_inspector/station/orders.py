@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import structlog
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StrictBool, StringConstraints, ValidationError
 
 from edge_inspector.interfaces import OrderAnswer
 from edge_inspector.settings import Settings
@@ -23,6 +23,9 @@ from edge_inspector.station.setup_mode import SetupMode
 log = structlog.get_logger()
 _Text = Annotated[str, StringConstraints(max_length=1000)]
 DONE = OrderAnswer(done=True)
+UNWRITABLE = OrderAnswer(
+    done=False, text="the ledger cannot be written, so nobody could see who has looked", facts={"not_ready": True}
+)
 
 
 class Nothing(Settings):
@@ -37,7 +40,7 @@ class Audit(Settings):
 
 
 class Setup(Settings):
-    on: bool
+    on: StrictBool
 
 
 class ByRecipe(Settings):
@@ -103,13 +106,16 @@ class Orders:
         except ValidationError as exc:
             event.reply(OrderAnswer(done=False, text=_utf8(f"order {order.name}: {_first(exc)}")))
             return
-        answer = carry_out(_utf8(order.who), arguments, event.reply)
+        who = _utf8(order.who)
+        answer = carry_out(who, arguments, event.reply)
         if answer is not None:
             event.reply(answer)
             if order.name not in ("audit", "live"):
-                log.info("order", name=order.name, who=order.who, done=answer.done, text=answer.text)
+                log.info("order", name=order.name, who=who, done=answer.done, text=answer.text)
 
     def _audit(self, who: str, asked: Audit, _: Reply) -> OrderAnswer:
+        if not self._condition.parts.ledger.healthy:  # what cannot be written down must not happen
+            return UNWRITABLE
         self._booking.audit(who, asked.what, asked.detail)
         return DONE
 
@@ -172,6 +178,8 @@ class Orders:
 
     def _look(self, who: str, asked: Live, _: Reply) -> OrderAnswer:
         """To begin to watch a camera stands in the audit trail, not each picture."""
+        if not self._condition.parts.ledger.healthy:
+            return UNWRITABLE
         answer = self._live.look(asked.camera)
         if not self._live.watched(asked.camera):  # there is no such camera
             return answer

@@ -53,7 +53,7 @@ class SetupMode:
         if not condition.setup_by:
             return
         if self._ending:
-            here = (camera for camera in condition.recipe.cameras if camera not in condition.down)
+            here = (camera for camera in condition.parts.cameras if camera not in condition.down)
             if not any(map(cameras.snapping, here)):
                 condition.setup_by, self._ending = "", False
             return

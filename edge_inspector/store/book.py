@@ -11,7 +11,16 @@ from pathlib import Path
 from edge_inspector.datatypes import AuditEntry
 from edge_inspector.interfaces import Clock
 from edge_inspector.store import audit
-from edge_inspector.store.book_file import connect_read_only, is_damage, open_book, set_aside, transaction
+from edge_inspector.store.book_file import (
+    connect_read_only,
+    half_made,
+    is_damage,
+    made,
+    name_aside,
+    open_book,
+    take_place,
+    transaction,
+)
 from edge_inspector.store.notice import Notice
 from edge_inspector.store.salvage import salvage_outbox
 from edge_inspector.store.settings import LedgerSettings
@@ -41,7 +50,7 @@ class Book:
         self._clock = clock
         self._on_damage = on_damage
         self._connection: sqlite3.Connection | None = None
-        self._replaces = ""
+        self._replaced = False  # the damaged one, and the new one is not open yet
         self._inode = 0
         self._gone = False
         self._lock = threading.Lock()
@@ -56,10 +65,8 @@ class Book:
         """
         if self._connection is not None and self._gone:
             self._bring_back(self._connection)
-        if self.damage:
-            self._shut()
-            self.set_aside = set_aside(self.path)
-            self._replaces, self.damage = self.damage, ""
+        if self.damage and not self._replaced:
+            self._replace()
         if self._connection is None:
             self._connection = self._made()
         return self._connection
@@ -73,7 +80,7 @@ class Book:
 
     def damaged(self, damage: str) -> None:
         """The ledger's thread has found the file malformed."""
-        self.damage = damage
+        self.damage, self._replaced = damage, False
 
     def sound(self) -> bool:
         """Read the whole book now, on the ledger's thread; False = it is damaged."""
@@ -104,11 +111,14 @@ class Book:
     def check(self) -> None:
         """Read the whole book once, on a thread of its own that nothing waits for; the writer mends what it finds."""
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        with self._lock:
-            if self._closing:
-                return
-            opened = self.opened
-            self._checking = connection = connect_read_only(self.path)
+        try:
+            with self._lock:
+                if self._closing:
+                    return
+                opened = self.opened
+                self._checking = connection = connect_read_only(self.path)
+        except sqlite3.Error:  # it is gone, or just now replaced by a sound one
+            return
         try:
             ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
             self._report(opened, "" if found == "ok" else found)
@@ -135,69 +145,81 @@ class Book:
 
     def _report(self, opened: int, damage: str) -> None:
         with self._lock:
-            new = bool(damage) and opened == self.opened and not self._closing
-        if new:
+            if not damage or opened != self.opened or self._closing:
+                return
             self.damage = damage
-            self._on_damage()
-
-    def _shut(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._on_damage()
 
     def _bring_back(self, connection: sqlite3.Connection) -> None:
         """Somebody has deleted or replaced the file; as long as it is open, all of it is still there."""
-        aside = set_aside(self.path)  # what lies there now, and the log, which would be taken for the new file's
-        try:
-            connection.execute("VACUUM INTO ?", (str(self.path),))
-        except sqlite3.Error:  # no room: half a book is worse than none
-            self.path.unlink(missing_ok=True)
-            raise
+        half = half_made(self.path)
+        connection.execute("VACUUM INTO ?", (str(half),))
+        half.replace(made(self.path))
+        aside = take_place(self.path)  # what lies there now, and the log, which would be taken for the new file's
         self._shut()
         self._gone = False
         there = f"; what was put in its place is kept as {aside}" if aside.exists() else ""
         text = f"the ledger {self.path} was deleted or replaced while the station ran: it was written anew{there}"
         self.notices.append(Notice("alarm", "ledger_was_gone", text))
 
+    def _replace(self) -> None:
+        """Make a whole new book with what can be saved; then it gets the damaged one's name.
+
+        Whenever the process is killed, the next one finds the damaged book or the new one.
+        """
+        self._shut()
+        saved = 0 if made(self.path).exists() else self._make_new()
+        self.set_aside = take_place(self.path)
+        self._replaced = True
+        rescued = f"; {saved} messages for brokers were saved from it"
+        if self.opened:
+            text = f"the ledger was damaged ({self.damage}) and is kept as {self.set_aside}; a new one was begun"
+            self.notices.append(Notice("alarm", "set_aside", text + rescued))
+        elif saved:
+            text = f"the damaged ledger is kept as {self.set_aside}{rescued}"
+            self.notices.append(Notice("warning", "messages_saved", text))
+
+    def _make_new(self) -> int:
+        """What the new book takes over from the damaged one; how many messages could be saved.
+
+        No number of a message comes again: its destination may still have the old one in its hands.
+        """
+        before = f" The audit trail before it ended with {self.audit_head}." if self.audit_head else ""
+        aside = name_aside(self.path)
+        detail = f"the book was damaged ({self.damage}) and is kept as {aside.name}; a new one was begun.{before}"
+        half = half_made(self.path)
+        connection = open_book(half, self._settings)
+        try:
+            with transaction(connection):
+                connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+                connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (self.last_row,))
+                entry = AuditEntry(self._clock.utc(), self._clock.synced(), "station", "book_replaced", detail)
+                audit.append(connection, entry)
+                saved = salvage_outbox(self.path, connection)
+            connection.execute("PRAGMA journal_mode = DELETE")  # all of it is in one file that can be renamed
+        finally:
+            connection.close()
+        half.replace(made(self.path))
+        return saved
+
     def _made(self) -> sqlite3.Connection:
+        if made(self.path).exists():  # the last process was killed while it put it in its place
+            self.set_aside = take_place(self.path)
+        half_made(self.path)  # nothing is left of one that was not finished
         connection = open_book(self.path, self._settings)
         try:
-            saved = self._go_on(connection) if self._replaces else 0
             self.name = str(connection.execute("SELECT value FROM meta WHERE name = 'book'").fetchone()[0])
             self.audit_head = audit.head(connection)
             self._inode = self.path.stat().st_ino
         except BaseException:
             connection.close()
             raise
-        if self._replaces:
-            self._tell(saved)
-        self._replaces = ""
         with self._lock:
             self.opened += 1
+            self.damage, self._replaced = "", False  # what anybody has seen until now was seen in the old one
         return connection
 
-    def _go_on(self, connection: sqlite3.Connection) -> int:
-        """What the new book takes over from the damaged one; how many messages could be saved.
-
-        No number of a message comes again: its destination may still have the old one in its hands.
-        """
-        aside = self.set_aside
-        assert aside is not None
-        before = f" The audit trail before it ended with {self.audit_head}." if self.audit_head else ""
-        detail = f"the book was damaged ({self._replaces}) and is kept as {aside.name}; a new one was begun.{before}"
-        with transaction(connection):
-            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (self.last_row,))
-            audit.append(
-                connection, AuditEntry(self._clock.utc(), self._clock.synced(), "station", "book_replaced", detail)
-            )
-            return salvage_outbox(aside, connection)
-
-    def _tell(self, saved: int) -> None:
-        rescued = f"; {saved} messages for brokers were saved from it"
-        if self.opened:
-            text = f"the ledger was damaged ({self._replaces}) and is kept as {self.set_aside}; a new one was begun"
-            self.notices.append(Notice("alarm", "set_aside", text + rescued))
-        elif saved:
-            text = f"the damaged ledger is kept as {self.set_aside}{rescued}"
-            self.notices.append(Notice("warning", "messages_saved", text))
+    def _shut(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

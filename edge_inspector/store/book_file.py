@@ -84,11 +84,37 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
 def set_aside(path: Path) -> Path:
     """Rename the file and its write-ahead log, which may still hold something for who can repair it."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+    aside = name_aside(path)
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def name_aside(path: Path) -> Path:
+    """Where `set_aside` will put it."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside
+
+
+def half_made(path: Path) -> Path:
+    """Where a book is made that is to take the place of another one; what a killed process left there is gone."""
+    half = path.with_name(f"{path.name}.half")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        half.with_name(half.name + suffix).unlink(missing_ok=True)
+    return half
+
+
+def made(path: Path) -> Path:
+    """The new book when it is whole: from then on it is the one that counts."""
+    return path.with_name(f"{path.name}.new")
+
+
+def take_place(path: Path) -> Path:
+    """Set aside what is left of the old book and give its name to the new one; done again after a kill, it goes on."""
+    aside = set_aside(path)
+    made(path).replace(path)
     return aside

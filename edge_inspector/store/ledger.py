@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edge_inspector.datatypes import Mode, OutboxMessage
 from edge_inspector.errors import StorageError
@@ -113,17 +114,10 @@ class Ledger:
 
         StorageError: not writable, another program's database, or a newer version's book.
         """
+        # A run that had no part yet has begun with a number all the same.
+        query = "SELECT max(coalesce(max(seq), 0) + 1, (SELECT coalesce(max(first_seq), 1) FROM runs)) FROM triggers"
         try:
-            try:
-                connection = self._connection()
-            except DamagedBookError as exc:
-                self._book.damaged(str(exc))
-                connection = self._connection()
-            # A run that had no part yet has begun with a number all the same.
-            query = (
-                "SELECT max(coalesce(max(seq), 0) + 1, (SELECT coalesce(max(first_seq), 1) FROM runs)) FROM triggers"
-            )
-            self._next_seq = int(connection.execute(query).fetchone()[0])
+            ((self._next_seq,),) = self._read(query)
         except (sqlite3.Error, OSError, DamagedBookError) as exc:
             self._book.close()
             raise StorageError(
@@ -241,17 +235,27 @@ class Ledger:
         """How often each part id occurs in the last `limit` triggers, posted pictures left out. Before `run`."""
         newest = f"SELECT part_id FROM triggers WHERE mode <> {Mode.MANUAL:d} ORDER BY seq DESC LIMIT ?"
         query = f"SELECT part_id, count(*) FROM ({newest}) GROUP BY part_id"
-        return dict(self._connection().execute(query, (limit,)).fetchall())
+        return dict(self._read(query, limit))
 
     def stranded(self) -> dict[str, int]:
         """Messages for destinations that the station no longer has, by destination. Before `run`."""
-        counted = self._connection().execute("SELECT destination, count(*) FROM outbox GROUP BY destination")
+        counted = self._read("SELECT destination, count(*) FROM outbox GROUP BY destination")
         return {name: count for name, count in counted if name not in self._lanes.destinations}
 
     def configuration(self) -> Mapping[str, str]:
         """What the station ran with when `BookConfiguration` was last booked; empty = never. Before `run`."""
-        row = self._connection().execute("SELECT value FROM meta WHERE name = 'configuration'").fetchone()
-        return {} if row is None else {str(key): str(value) for key, value in json.loads(row[0]).items()}
+        rows = self._read("SELECT value FROM meta WHERE name = 'configuration'")
+        return {str(key): str(value) for (values,) in rows for key, value in json.loads(values).items()}
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Before `run`; of a large book this may be the first reading of a damaged page: then of the new one."""
+        try:
+            return self._connection().execute(query, values).fetchall()
+        except (sqlite3.DatabaseError, DamagedBookError) as exc:
+            if not is_damage(exc):
+                raise
+            self._book.damaged(str(exc))
+            return self._connection().execute(query, values).fetchall()
 
     def _connection(self) -> sqlite3.Connection:
         connection = self._book.connection()
@@ -260,6 +264,7 @@ class Ledger:
                 write(connection, replace(self._started, first_seq=self._next_seq, flight_kept=True))
             self._books_seen = self._book.opened
             self._upkeep.opened(connection)
+            self._book.last_row = max(self._book.last_row, self._upkeep.outbox.last_row)
         return connection
 
     def _awake(self) -> None:

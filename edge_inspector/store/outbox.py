@@ -116,9 +116,9 @@ class OutboxLanes:
             raise StorageError(
                 f"outbox of {destination}: rows {list(rows)} are not the first of {lane.handed}: order would be lost"
             )
+        lane.leaving.update(rows)  # before they leave the hands: see `held`
         lane.handed = lane.handed[len(rows) :]
         lane.after = rows[-1]
-        lane.leaving.update(rows)
 
     def _newest(self, destination: str) -> int:
         ((row,),) = self._read(destination, "SELECT max(row) FROM outbox WHERE destination = ?", (destination,))

@@ -119,9 +119,11 @@ class Retention:
             return -1
         # Messages are nearly in the order of their parts: only pictures come later, by less than NEWEST_KEPT parts.
         oldest = "SELECT seq FROM outbox WHERE destination = ? ORDER BY row LIMIT ?"
-        query = f"SELECT min(seq) FROM ({oldest}) WHERE seq > 0"
-        waiting = (connection.execute(query, (name, _LOOKED_THROUGH)).fetchone()[0] for name in self._destinations)
-        return int(min([limit[0], *(seq - 1 for seq in waiting if seq is not None)]))
+        query = f"SELECT count(*), min(nullif(seq, 0)) FROM ({oldest})"
+        waiting = [connection.execute(query, (name, _LOOKED_THROUGH)).fetchone() for name in self._destinations]
+        if any(count == _LOOKED_THROUGH and seq is None for count, seq in waiting):
+            return -1  # events alone: of which part the next message is would take long to find
+        return int(min([limit[0], *(seq - 1 for _, seq in waiting if seq is not None)]))
 
     def _too_large(self) -> bool:
         limit_mb = self._settings.max_mb

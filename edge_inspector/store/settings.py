@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from edge_inspector.settings import Settings
+
+
+def _each_once(times: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({one for one in times if times.count(one) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is there twice; give each time once")
+    return times
+
 
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
@@ -28,6 +36,8 @@ class LedgerSettings(Settings):
         ge=1,
         description="Most that may wait for brokers that are away; beyond, the oldest good parts are dropped.",
     )
-    shifts: tuple[TimeOfDay, ...] = Field(
-        ("06:00", "14:00", "22:00"), min_length=1, description="When shifts begin, in the machine's local time."
+    shifts: Annotated[tuple[TimeOfDay, ...], AfterValidator(_each_once)] = Field(
+        ("06:00", "14:00", "22:00"),
+        min_length=1,
+        description="When shifts begin, in the machine's local time: hh:mm, each once.",
     )

@@ -31,6 +31,7 @@ def make_app(service: Service, monotonic_s: Callable[[], float] = time.monotonic
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send people to whatever host they say they have asked
     )
     app.state.service = service
     problems.install(app)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +15,8 @@ from edge_inspector.web.problems import Refused, answer
 
 SMALL_BODY = 16 * 1024
 """Bytes of a body that is no picture."""
+BODY_S = 30.0
+"""How long a body may take to arrive."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -50,7 +54,10 @@ class Gate:
         if refused is not None:
             await answer(refused.status_code, refused.detail, dict(refused.headers or {}))(scope, receive, sent)
             return
-        await self._app(scope, _bounded(receive, self._largest(scope)), sent)
+        if scope["method"] in ("GET", "HEAD"):  # nobody reads what they send
+            await self._app(scope, receive, sent)
+        else:
+            await self._app(scope, _bounded(receive, self._largest(scope)), sent)
 
     def _refused(self, scope: Scope) -> Refused | None:
         client = scope.get("client")
@@ -70,12 +77,17 @@ class Gate:
 
 
 def _bounded(receive: Receive, largest: int) -> Receive:
-    """Counts what arrives: a body may have no Content-Length, or a wrong one."""
-    arrived = 0
+    """Counts what arrives: a body may have no Content-Length, or a wrong one, or never come."""
+    arrived, whole = 0, False
+    end = anyio.current_time() + BODY_S
 
     async def received() -> Message:
-        nonlocal arrived
-        message: dict[str, Any] = dict(await receive())
+        nonlocal arrived, whole
+        with anyio.CancelScope(deadline=math.inf if whole else end) as late:
+            message: dict[str, Any] = dict(await receive())
+        if late.cancelled_caught:
+            raise Refused(408, f"the body did not arrive within {BODY_S:g} s")
+        whole = not message.get("more_body", False)
         arrived += len(message.get("body", b""))
         if arrived > largest:
             raise _too_large(largest)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.datastructures import UploadFile
@@ -20,14 +19,12 @@ from edge_inspector.datatypes import PixelFormat
 from edge_inspector.store.reading import StoredResult, read_result
 from edge_inspector.web.access import Caller, Operator
 from edge_inspector.web.models import Result
-from edge_inspector.web.picture import Unpacked, unpack
+from edge_inspector.web.picture import Unpacked, unpack_all
 from edge_inspector.web.problems import AWAY_RETRY_S, Refused, problems
 from edge_inspector.web.service import Service, service_of
 
 router = APIRouter(prefix="/v1", tags=["inspect"])
 PATH = "/v1/inspect"
-BODY_S = 30.0
-"""How long the pictures may take to arrive."""
 ANSWER_S = 30.0
 """The daemon answers when the part is judged; a recipe's deadline is less, or the caller reads the result later."""
 BOOKED_S = 5.0
@@ -74,15 +71,12 @@ async def _pictures(request: Request, service: Service) -> dict[str, bytes]:
         raise Refused(415, "expected multipart/form-data with one PNG or JPEG for each camera of the active recipe")
     found: dict[str, bytes] = {}
     try:
-        with anyio.fail_after(BODY_S):
-            async with request.form(max_files=len(cameras), max_fields=0) as form:
-                for name, value in form.multi_items():
-                    if name not in cameras or name in found or not isinstance(value, UploadFile):
-                        expected = ", ".join(sorted(cameras))
-                        raise Refused(422, f"field {name[:80]!r}: expected one file for each camera, of: {expected}")
-                    found[name] = await value.read()
-    except TimeoutError as exc:
-        raise Refused(408, f"the pictures did not arrive within {BODY_S:g} s") from exc
+        async with request.form(max_files=len(cameras), max_fields=0) as form:
+            for name, value in form.multi_items():
+                if name not in cameras or name in found or not isinstance(value, UploadFile):
+                    expected = ", ".join(sorted(cameras))
+                    raise Refused(422, f"field {name[:80]!r}: expected one file for each camera, of: {expected}")
+                found[name] = await value.read()
     except ClientDisconnect as exc:
         raise Refused(408, "the caller has hung up") from exc
     if not found:
@@ -94,7 +88,7 @@ def _inspected(
     service: Service, caller: Caller, part_id: str, pictures: Mapping[str, bytes], pixel_format: PixelFormat | None
 ) -> Result:
     largest = service.config.web.max_picture_mpx
-    unpacked = {name: unpack(name, content, largest, pixel_format) for name, content in pictures.items()}
+    unpacked = unpack_all(pictures, largest, pixel_format)
     with _handed_over(service.inbox, unpacked) as described:
         arguments = {"part_id": part_id, "pictures": described}
         facts = service.station.order(caller, "inspect", arguments, ANSWER_S, refused=422)

@@ -83,13 +83,13 @@ def resume(request: Request, caller: Engineer) -> Done:
     return _ordered(request, caller, "resume", {})
 
 
-@router.post("/orders/recipe", responses=problems(409, 413))
+@router.post("/orders/recipe", responses=problems(408, 409, 413))
 def recipe(request: Request, caller: Engineer, body: RecipeName | RecipeNumber) -> Done:
     """Select a recipe; only where no PLC is the master."""
     return _ordered(request, caller, "recipe", body.model_dump())
 
 
-@router.post("/orders/setup", responses=problems(409, 413))
+@router.post("/orders/setup", responses=problems(408, 409, 413))
 def setup(request: Request, caller: Engineer, body: Setup) -> Done:
     """Setup mode on or off; it ends by itself when nobody has watched a live view for ten minutes."""
     return _ordered(request, caller, "setup", body.model_dump())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from edge_inspector.datatypes import PixelFormat
 from edge_inspector.web.problems import Refused
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_BITS, _PNG_COLOURS, _PNG_GRAY = 24, 25, 0  # where its header says them
 _JPEG = b"\xff\xd8\xff"
 _SIDE = 65_500  # px; OpenCV's remap takes no more than 32767, JPEG no more than this
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # start-of-frame markers
@@ -29,18 +31,21 @@ class Unpacked:
     pixel_format: PixelFormat
 
 
+def unpack_all(pictures: Mapping[str, bytes], max_mpx: float, pixel_format: PixelFormat | None) -> dict[str, Unpacked]:
+    """The pictures of one request, by camera, which may have `max_mpx` together. Refused as by `unpack`."""
+    sizes = {name: _size(name, content) for name, content in pictures.items()}
+    if sum(height * width for height, width in sizes.values()) > max_mpx * 1e6:
+        found = ", ".join(f"{name}: {width} x {height}" for name, (height, width) in sizes.items())
+        raise Refused(413, f"{found} pixels; expected at most {max_mpx:g} megapixels together")
+    return {name: unpack(name, content, max_mpx, pixel_format) for name, content in pictures.items()}
+
+
 def unpack(name: str, content: bytes, max_mpx: float, pixel_format: PixelFormat | None) -> Unpacked:
     """A PNG or JPEG. `pixel_format` says what gray pixels are: Mono8 (default) or a Bayer pattern, 8 or 12 bits.
 
     Refused: 415 no PNG or JPEG, or damaged; 413 too many pixels; 422 the pixels are not of that format.
     """
-    kind = "png" if content.startswith(_PNG) else "jpeg" if content.startswith(_JPEG) else None
-    if kind is None:
-        raise Refused(415, f"{name}: expected a PNG or JPEG picture")
-    size = _png_size(content) if kind == "png" else _jpeg_size(content)
-    if size is None:
-        raise Refused(415, f"{name}: a damaged {kind.upper()} picture")
-    height, width = size
+    height, width = _size(name, content)
     if max(height, width) > _SIDE or height * width > max_mpx * 1e6:
         raise Refused(413, f"{name}: {width} x {height} pixels; expected at most {max_mpx:g} megapixels")
     try:
@@ -48,7 +53,7 @@ def unpack(name: str, content: bytes, max_mpx: float, pixel_format: PixelFormat 
     except cv2.error:
         pixels = None
     if pixels is None or pixels.shape[:2] != (height, width):
-        raise Refused(415, f"{name}: a damaged {kind.upper()} picture")
+        raise _damaged(name, content)
     if pixels.ndim == 3:  # transparent parts have no meaning here
         pixels = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
     return Unpacked(np.ascontiguousarray(pixels), _format_of(name, pixels, pixel_format))
@@ -64,9 +69,26 @@ def _format_of(name: str, pixels: npt.NDArray[Any], asked: PixelFormat | None) -
     if given != usual and not fits:
         what = f"{'gray' if gray else 'coloured'} with {'12' if deep else '8'} bits"
         raise Refused(422, f"{name}: pixel_format = {given}, but the picture is {what}; expected {usual}")
-    if deep and not gray:
-        raise Refused(422, f"{name}: a picture of 16-bit colours; expected 8 bits, or gray")
     return given
+
+
+def _size(name: str, content: bytes) -> tuple[int, int]:
+    """Height and width, px, out of the header. Refused: 415, or 422 when it would unpack to what nobody wants."""
+    if content.startswith(_PNG):
+        size = _png_size(content)
+        if size is not None and content[_PNG_BITS] == 16 and content[_PNG_COLOURS] != _PNG_GRAY:
+            raise Refused(422, f"{name}: a picture of 16-bit colours; expected 8 bits, or gray")
+    elif content.startswith(_JPEG):
+        size = _jpeg_size(content)
+    else:
+        raise Refused(415, f"{name}: expected a PNG or JPEG picture")
+    if size is None:
+        raise _damaged(name, content)
+    return size
+
+
+def _damaged(name: str, content: bytes) -> Refused:
+    return Refused(415, f"{name}: a damaged {'PNG' if content.startswith(_PNG) else 'JPEG'} picture")
 
 
 def _png_size(content: bytes) -> tuple[int, int] | None:

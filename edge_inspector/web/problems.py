@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from edge_inspector.errors import ConfigError, OutputError, StorageError
 
+log = structlog.get_logger()
 _MEANING = {
     401: "No token, or one that is wrong, removed or expired.",
     403: "The token's role may not do this, or another web site asked for it.",
@@ -28,6 +30,7 @@ _MEANING = {
     503: "The station or its ledger is away, or busy; Retry-After says when to ask again.",
 }
 AWAY_RETRY_S = 2.0
+_LATER = {"Retry-After": str(math.ceil(AWAY_RETRY_S))}
 
 
 class Problem(BaseModel):
@@ -72,6 +75,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OutputError)
     @app.exception_handler(StorageError)
-    @app.exception_handler(ConfigError)  # of the token file while the service runs: nobody is let in
     async def away(_request: Request, exc: Exception) -> JSONResponse:
-        return answer(503, str(exc), {"Retry-After": str(math.ceil(AWAY_RETRY_S))})
+        return answer(503, str(exc), _LATER)
+
+    @app.exception_handler(ConfigError)
+    async def no_tokens(_request: Request, exc: Exception) -> JSONResponse:
+        """Nobody is let in; and as nobody knows who asks, they are told no more."""
+        log.error("tokens_not_read", error=str(exc))
+        return answer(503, "the tokens cannot be read; the log of the web service says why", _LATER)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import ssl
 import sys
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 from threading import Lock
 
 import structlog
 import uvicorn
 
-from edge_inspector import config
 from edge_inspector.config import StationConfig
 from edge_inspector.control import ControlClient
-from edge_inspector.errors import ConfigError
 from edge_inspector.web.access import Door
 from edge_inspector.web.app import make_app
 from edge_inspector.web.book import Book
+from edge_inspector.web.connections import CONNECTIONS, Connection
 from edge_inspector.web.counts import ShiftCounter
 from edge_inspector.web.events import Feed
 from edge_inspector.web.listeners import Listeners
@@ -30,8 +27,6 @@ from edge_inspector.web.station import STATUS_S, Station
 from edge_inspector.web.tokens import token_file
 
 log = structlog.get_logger()
-CONNECTIONS = 128
-"""More at once are answered 503: each costs a file descriptor and memory."""
 _KEEP_ALIVE_S = 15
 _STOP_S = 3
 _NICE = 19
@@ -59,27 +54,6 @@ def make_service(settings: StationConfig) -> Service:
     )
 
 
-def checked(path: Path) -> StationConfig:
-    """The station file. ConfigError: it would let strangers in, or its TLS files do not fit."""
-    settings = config.load(path)
-    web, tokens = settings.web, token_file(settings.station.state_dir)
-    known = tokens.tokens()
-    if not web.loopback:
-        if not web.tls:
-            raise ConfigError(
-                f"web.host = {web.host!r}: other machines reach it, so TLS is required: give web.certificate and"
-                " web.private_key, or listen on 127.0.0.1 behind a proxy that has TLS"
-            )
-        if not known:
-            raise ConfigError(
-                f"web.host = {web.host!r}: other machines reach it, but there is no token; make one with"
-                f" `edge-inspector web token add NAME --role reader --station {path}`, or listen on 127.0.0.1"
-            )
-    if web.certificate is not None:
-        _load(web.certificate, web.private_key)
-    return settings
-
-
 def serve(settings: StationConfig) -> None:
     """Until SIGTERM or SIGINT; then, or when the port is taken, SystemExit."""
     os.nice(_NICE)
@@ -96,7 +70,7 @@ def serve(settings: StationConfig) -> None:
             server_header=False,
             proxy_headers=False,  # who comes through a proxy must not look as if from here
             ws="none",
-            http="h11",
+            http=Connection,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_S,
@@ -112,19 +86,6 @@ def serve(settings: StationConfig) -> None:
 
 def _told(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING
-
-
-def _load(certificate: Path, private_key: Path | None) -> None:
-    for key, path in (("certificate", certificate), ("private_key", private_key)):
-        if path is None or not path.is_file():
-            raise ConfigError(f"web.{key} = {str(path)!r}: no such file")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password="")
-    except (ssl.SSLError, OSError) as exc:
-        raise ConfigError(
-            f"web.certificate = {str(certificate)!r} and web.private_key = {str(private_key)!r}: {exc};"
-            " expected a certificate with its chain and its own key, both PEM, the key without a password"
-        ) from exc
 
 
 def _now() -> datetime:

@@ -25,7 +25,7 @@ class SignIn(BaseModel):
     token: Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-@router.post("/sign-in", responses=problems(413))
+@router.post("/sign-in", responses=problems(408, 413))
 def sign_in(request: Request, response: Response, body: SignIn) -> You:
     """Keep the token in a cookie that no script can read and no other web site can use."""
     if not from_our_page(request):

@@ -6,12 +6,14 @@ import ctypes
 import importlib.util
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_inspector.backends.tensorrt import graphs
+from edge_inspector.backends.tensorrt.buffers import Buffers
 from edge_inspector.backends.tensorrt.failures import STICKY, is_sticky, translated
 from edge_inspector.backends.tensorrt.gpu import waited
 from edge_inspector.backends.tensorrt.model import black_view
@@ -194,3 +196,41 @@ def test_before_the_first_picture_a_black_one_of_its_plan_is_taken(
     assert not view.frame.pixels.any()
     assert view.plan.calibration == plan.calibration
     assert view.plan.roi == plan.roi
+
+
+class SmallGpu:
+    """Device memory for `free` bytes at a time; notes how much is copied into how much."""
+
+    integrated = False
+    stream = None
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.copied: list[tuple[int, int]] = []
+        self.driver = self
+
+    def event(self) -> None: ...
+
+    def memory(self, size: int) -> int:
+        if size > self.free:
+            raise InferenceError("out of memory")
+        return size  # its address tells how large it is
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.zeros(shape, dtype)
+
+    def memcpy_htod_async(self, there: int, pixels: Any, _stream: None) -> None:
+        self.copied.append((there, pixels.nbytes))
+
+
+def test_a_picture_for_which_there_was_no_memory_is_never_copied_into_less() -> None:
+    engine: Any = SimpleNamespace(
+        input=SimpleNamespace(tile_bytes=100, name="in", dtype=np.dtype(np.uint8)), outputs=()
+    )
+    gpu: Any = SmallGpu(free=1000)
+    buffers = Buffers(gpu, engine, most=1)
+    for _ in range(2):
+        with pytest.raises(InferenceError, match="out of memory"):
+            buffers.stage_picture(np.zeros((100, 100), np.uint8))
+    buffers.stage_picture(np.zeros((30, 30), np.uint8))
+    assert gpu.copied == [(900, 900)]

@@ -89,3 +89,17 @@ def test_check_and_run_tell_the_same_problems(example: Path, command: str) -> No
     assert done.exit_code == 2
     keys = [line.removeprefix(f"{example}: ").split(" = ")[0] for line in done.stderr.splitlines()]
     assert keys == ["cameras.top.serail", "recipes.board-a.thresholds.shrot"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('host = "0.0.0.0"', "TLS is required"),
+        ('host = "0.0.0.0"\ncertificate = "web.pem"\nprivate_key = "web.key"', "no such file"),
+    ],
+)
+def test_a_web_service_that_would_not_start_is_wrong(example: Path, table: str, words: str) -> None:
+    example.write_text(f"{example.read_text()}\n[web]\n{table}\n")
+    done = CliRunner().invoke(app, ["check", str(example)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in done.stderr

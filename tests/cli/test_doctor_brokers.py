@@ -34,6 +34,9 @@ def test_a_broker_that_is_in_order_is_said_to_be(tmp_path: Path, protocol: str) 
             "broker.queue": "ok",
         }
         assert "mosquitto version 2" in findings["broker.queue"].found
+        end = time.monotonic() + 5
+        while not witness.by_topic and time.monotonic() < end:
+            time.sleep(0.01)
         assert set(witness.by_topic) == {f"{BASE}/doctor"}
 
 

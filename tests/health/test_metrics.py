@@ -117,7 +117,8 @@ def test_the_oldest_part_without_a_verdict_is_what_the_age_is_of(metrics: Statio
 def test_events_pictures_and_late_views_are_counted(metrics: StationMetrics) -> None:
     metrics.event(Event("alarm", "camera_lost", "top", ""))
     metrics.event(Event("alarm", "camera_lost", "top", ""))
-    metrics.late()
+    metrics.late(part())
+    metrics.late(part(mode=Mode.MANUAL))
     metrics.unannounced("side")
     for kind in ("original", "overlay", "overlay"):
         metrics.image(

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from mqtt_rig import BASE, WAIT_S, Mosquitto, a_result, mosquitto, needs_mosquitto, publisher_to
+from mqtt_rig import BASE, WAIT_S, Mosquitto, a_result, config_to, mosquitto, needs_mosquitto, publisher_to
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_inspector.demo.subscriber import Subscriber
 from edge_inspector.errors import OutputError
+from edge_inspector.outputs.mqtt.connection import Connection, Outgoing
+from edge_inspector.outputs.mqtt.publisher import MENDING_TRIES
 from edge_inspector.outputs.refusal import ConnectionCutError, MessageRefusedError
 
 pytestmark = needs_mosquitto
@@ -25,6 +31,18 @@ def allowing(folder: Path, *topics: str) -> Iterator[Mosquitto]:
     rights.write_text("".join(f"topic write {BASE}/{topic}\n" for topic in topics) + "topic read #\n")
     with mosquitto(folder, "allow_anonymous true", f"acl_file {rights}") as broker:
         yield broker
+
+
+@contextmanager
+def killed_soon(broker: Mosquitto) -> Iterator[None]:
+    """It takes what is sent now, and dies before it answers."""
+    broker.process.send_signal(signal.SIGSTOP)
+    timer = threading.Timer(0.3, broker.process.send_signal, [signal.SIGKILL])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
 
 
 def test_a_topic_that_the_broker_does_not_allow_is_told_with_its_reason_code(tmp_path: Path) -> None:
@@ -89,10 +107,13 @@ def test_a_broker_that_hangs_up_on_a_message_is_told_from_one_that_is_gone(
 
 def test_a_killed_broker_cuts_the_connection_too(tmp_path: Path) -> None:
     """Nobody can tell: so it takes many such connections, each with a good start, before a message is given up."""
-    with mosquitto(tmp_path) as broker, publisher_to(broker.port) as publisher:
-        broker.stop(signal.SIGKILL)
-        with pytest.raises(ConnectionCutError):
-            publisher.publish(publisher.render(a_result(1)))
+    with (
+        mosquitto(tmp_path) as broker,
+        publisher_to(broker.port) as publisher,
+        killed_soon(broker),
+        pytest.raises(ConnectionCutError),
+    ):
+        publisher.publish(publisher.render(a_result(1)))
 
 
 def test_of_three_retained_results_a_refusal_is_that_of_the_newest(tmp_path: Path) -> None:
@@ -103,3 +124,63 @@ def test_of_three_retained_results_a_refusal_is_that_of_the_newest(tmp_path: Pat
             assert publisher.publish(messages) == 2
         with publisher_to(broker.port) as publisher, pytest.raises(MessageRefusedError):
             publisher.publish(messages[2:])
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_retained_result_that_is_not_allowed_any_more_does_not_keep_the_station_from_its_broker(
+    tmp_path: Path, protocol: str
+) -> None:
+    with allowing(tmp_path, "status", "result", "result/last") as broker:
+        publisher = publisher_to(broker.port, protocol=protocol)
+        with publisher:
+            assert publisher.publish(publisher.render(a_result(1))) == 2
+        broker.stop()
+        (tmp_path / "acl").write_text(f"topic write {BASE}/status\ntopic write {BASE}/result\ntopic read $SYS/#\n")
+        broker.start()
+        for _ in range(MENDING_TRIES):  # the broker may have been about to go down
+            with suppress(OutputError), publisher:
+                pass
+        with publisher:
+            assert publisher.publish(publisher.render(a_result(2))[:1]) == 1
+
+
+class Scripted(Connection):
+    """Without a broker: the message with this payload is refused as soon as it is sent."""
+
+    def __init__(self, refuses: bytes) -> None:
+        super().__init__("broker", config_to(1), "me", None, lambda _: None)
+        self.sent: list[bytes] = []
+        self._refuses = refuses
+
+    def _publish(self, message: Outgoing) -> int:
+        self.sent.append(message.payload)
+        if message.payload == self._refuses:
+            self._refused[len(self.sent)] = ReasonCode(PacketTypes.PUBACK, "Not authorized")
+        return len(self.sent)
+
+
+def test_behind_a_refusal_that_is_known_nothing_more_is_sent() -> None:
+    """It would come twice, and another one of the refused topic might overtake the first."""
+    connection = Scripted(b"2")
+    assert connection.send([Outgoing("a/b", payload) for payload in (b"1", b"2", b"3", b"4")]) == 1
+    assert connection.sent == [b"1", b"2"]
+
+
+def test_a_message_that_was_never_sent_has_cut_no_connection(tmp_path: Path) -> None:
+    """The connection ended behind the one before it: nothing is known of this one."""
+    with mosquitto(tmp_path) as broker, publisher_to(broker.port) as publisher, killed_soon(broker):
+        messages = publisher.render(a_result(1))
+        with pytest.raises(ConnectionCutError):
+            publisher.publish(messages)
+        with pytest.raises(OutputError) as caught:
+            publisher.publish(messages)
+        assert type(caught.value) is OutputError
+
+
+def test_a_broker_that_acknowledges_nothing_is_no_place_for_results() -> None:
+    properties = Properties(PacketTypes.CONNACK)
+    properties.MaximumQoS = 0
+    connection = Scripted(b"")
+    connection._on_connect(None, None, None, ReasonCode(PacketTypes.CONNACK, "Success"), properties)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="it takes QoS 0 only, which acknowledges nothing"):
+        connection.subscribe("a/b")

@@ -206,3 +206,15 @@ def test_the_how_to_names_urls_that_apprise_takes(tmp_path: Path) -> None:
     assert sum("://" in line for line in lines) == 5
     with notifier(tmp_path, Watch(), *lines):
         pass
+
+
+def test_what_is_no_event_is_told_to_nobody_and_leaves_the_outbox(tmp_path: Path, hooks: list[Hook]) -> None:
+    """The destination had been a broker before: its results still wait under the same name."""
+    result = OutboxMessage("people", "edge/result", "vision.result/1", b'{"result_id":"line1.0a1b2c3d.1"}', 1)
+    with notifier(tmp_path, Watch(), hooks[0].url, group_s=0) as people:
+        alarm = rendered(people, event())
+        assert people.publish([result, result]) == 2
+        assert hooks[0].told == []
+        assert people.publish([result, *alarm, result]) == 1
+        assert people.publish([*alarm, result]) == 2
+    assert [told["title"] for told in hooks[0].told] == ["press-7: alarm: camera_lost"]

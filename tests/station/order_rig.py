@@ -15,7 +15,7 @@ from station_rig import SIDE, Rig
 from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import Clock, Order, OrderAnswer
-from edge_inspector.station.events import CameraUp, ModelLoaded, Shot
+from edge_inspector.station.events import CameraUp, ModelLoaded, Setting, Shot
 from edge_inspector.station.inbox import FOLDER
 from edge_inspector.station.line import Line
 
@@ -59,6 +59,8 @@ class Still:
 
     def shoot(self, camera: str, shot: Shot) -> None: ...
     def came_up(self, camera: str) -> None: ...
+    def set(self, camera: str, setting: Setting) -> None: ...
+    def opened(self, camera: str) -> None: ...
     def snap(self, camera: str) -> None:
         self.snapped.append(camera)
 

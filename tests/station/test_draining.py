@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -12,6 +13,7 @@ from edge_inspector.datatypes import OutboxMessage
 from edge_inspector.outputs.refusal import ConnectionCutError, MessageRefusedError
 from edge_inspector.station.draining import LETHAL, MOST, TRIES, Draining
 from edge_inspector.station.events import DestinationTrouble
+from edge_inspector.station.pace import Pace
 from edge_inspector.station.tally import LOOK_S, Tally
 
 
@@ -274,3 +276,138 @@ def test_counters_tell_how_much_waits_and_since_when() -> None:
     bench.run_for(31.0)
     counters = bench.tally.counters()
     assert (counters.waiting, counters.oldest_waiting_s, counters.delivered) == (0, 0.0, 2)
+
+
+def test_a_retained_copy_at_which_connections_end_does_not_stop_the_results_for_ever() -> None:
+    """It is the same payload as the result before it, which was given up as well; nothing on its topic ever passed."""
+    broker = FakeBroker(lambda one: cut(one) if one.row in (2, 3) else None)
+    copy = dataclasses.replace(message(3, "result/last"), retain=True)
+    bench = Bench(broker, message(1), message(2), copy, message(4))
+    connections(bench, 1200.0)
+    assert [row for row, _ in bench.outbox.given_up] == [2, 3]
+    assert bench.got == [1, 4]
+
+
+def test_a_network_that_cuts_everything_costs_no_retained_copy() -> None:
+    broker = FakeBroker()
+    bench = Bench(broker, message(1))
+    bench.run_for(1.0)
+    copy = dataclasses.replace(message(2, "result/last"), retain=True)
+    bench.outbox.waiting = [copy, message(3)]
+    broker.takes = cut
+    connections(bench, 1200.0)
+    assert bench.outbox.given_up == []
+
+
+def test_a_message_of_a_refused_topic_that_can_never_pass_is_given_up_too() -> None:
+    """While its topic was refused nobody knew; now it would stand before all others of its topic."""
+    broker = FakeBroker(refusing("image"))
+    bench = Bench(broker, message(1, "image"), message(2, "image"), message(3))
+    bench.run_for(2.0)
+    assert bench.tally.counters().refused_topics == ("image",)
+
+    def takes(one: OutboxMessage) -> None:
+        if one.row == 1:
+            raise MessageRefusedError("too large", for_ever=True)
+
+    broker.takes = takes
+    bench.run_for(31.0)
+    assert [row for row, _ in bench.outbox.given_up] == [1]
+    assert bench.got == [3, 2]
+    assert bench.outbox.waiting == []
+
+
+def test_a_topic_that_is_allowed_again_in_the_middle_of_a_batch_keeps_its_order() -> None:
+    """What stands behind a message of a topic that was refused waits until that one has passed."""
+    allowed = [False]
+    bench: Bench
+
+    def takes(one: OutboxMessage) -> None:
+        if one.topic == "image" and not allowed[0]:
+            allowed[0] = bench.tally.refused_topics == ("image",)  # from the next one on
+            raise MessageRefusedError("not authorised", for_ever=False)
+
+    bench = Bench(FakeBroker(takes), *(message(row, "image") for row in (1, 2, 3)))
+    bench.run_for(0.9)
+    bench.broker.got.clear()
+    bench.outbox.waiting = [message(4), *(message(row, "image") for row in (5, 6, 7))]
+    bench.time.now_s += 60.0  # the topic is to be tried again, and a result stands before it
+    bench.run_for(65.0)
+    assert bench.broker.got == [4, 5, 6, 7]
+
+
+def test_a_topic_that_was_taken_again_is_tried_soon_after_the_next_refusal() -> None:
+    broker = FakeBroker(refusing("image"))
+    bench = Bench(broker, message(1, "image"))
+    bench.run_for(200.0)  # the last tries were 30 s apart
+    broker.takes = lambda _: None
+    bench.run_for(31.0)
+    assert bench.outbox.waiting == []
+    bench.outbox.waiting = [message(2, "image")]
+    broker.takes = refusing("image")
+    bench.run_for(1.0)
+    broker.takes = lambda _: None
+    bench.run_for(1.5)
+    assert bench.outbox.waiting == []
+
+
+def test_a_backlog_begins_with_a_burst_after_each_new_connection() -> None:
+    """A pause that the last connection had earned is over, and so is what was counted on it."""
+    bench = Bench(FakeBroker(replay_per_s=100), *(message(row) for row in range(1, 1001)))
+    while bench.draining.step():
+        pass
+    bench.draining.begin()
+    assert bench.draining.step()
+
+
+def test_a_replay_after_another_one_is_not_faster_because_more_waits_than_at_the_end_of_the_first() -> None:
+    pace = Pace(100.0, Time())
+    assert not pace.counted(10)
+    pace.sent(1, backlog=False)
+    assert not pace.counted(500)
+    assert pace.per_s == 100
+    assert pace.counted(501)
+    assert pace.per_s == 200
+
+
+def test_what_a_broker_says_of_another_message_costs_the_one_that_waits_nothing() -> None:
+    """Its limit was lowered: it refuses now what it had taken, and hangs up on the next one for reasons of its own."""
+    broker = FakeBroker()
+    bench = Bench(broker, message(1), message(2))
+    bench.outbox.waiting.pop()
+    bench.run_for(1.0)
+
+    def takes(one: OutboxMessage) -> None:
+        if one.row == 1:
+            raise MessageRefusedError("too large", for_ever=True)
+        cut(one)
+
+    broker.takes = takes
+    bench.outbox.waiting = [message(2)]
+    connections(bench, 600.0)
+    assert bench.outbox.given_up == []
+    assert bench.troubles == []
+
+
+def test_each_message_at_which_connections_end_is_tried_as_often_as_the_first() -> None:
+    broker = FakeBroker(lambda one: cut(one) if one.row in (2, 3) else None)
+    bench = Bench(broker, *(message(row) for row in range(1, 5)))
+    ended = [0, 0]
+    for number in (0, 1):
+        while len(bench.outbox.given_up) == number:
+            ended[number] += len(connections(bench, 1.0))
+    assert [row for row, _ in bench.outbox.given_up] == [2, 3]
+    assert min(ended) >= LETHAL
+
+
+def test_a_retained_copy_that_passed_proves_nothing() -> None:
+    """A publisher does not send it again: the broker has it."""
+    broker = FakeBroker()
+    copies = (dataclasses.replace(message(row, "result/last"), retain=True, payload=b'{"a":1}') for row in (2, 4))
+    old, new = copies
+    bench = Bench(broker, message(1), old)
+    bench.run_for(1.0)
+    bench.outbox.waiting = [new]
+    broker.takes = lambda one: None if one is old else cut(one)
+    connections(bench, 1200.0)
+    assert bench.outbox.given_up == []

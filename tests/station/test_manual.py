@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -29,6 +30,7 @@ from edge_inspector.datatypes import (
     PreparePlan,
     RawView,
     Reason,
+    Trigger,
 )
 from edge_inspector.interfaces import ModelFile, Order, OrderAnswer, StationStatus, Ticket, TriggerRequest
 from edge_inspector.station.events import (
@@ -40,9 +42,10 @@ from edge_inspector.station.events import (
     Job,
     Ordered,
     PostedPictures,
+    TimerTick,
     ViewFailed,
 )
-from edge_inspector.station.inbox import FOLDER, LEFT_S
+from edge_inspector.station.inbox import FOLDER, LEFT_S, Inbox
 from edge_inspector.station.line import Line
 
 pytestmark = pytest.mark.anyio
@@ -314,6 +317,7 @@ async def test_a_file_that_is_not_what_was_said_is_refused_and_not_booked(
     rig: Rig, changed: dict[str, Any], said: str
 ) -> None:
     rig.recipe("r")
+    rig.cameras["a"].image_hw = None
     async with rig.running() as link:
         await link.ready()
         await begun(rig)
@@ -331,6 +335,117 @@ async def test_a_file_that_is_not_what_was_said_is_refused_and_not_booked(
     assert rig.books().accepted == 1
 
 
+async def test_an_inbox_that_somebody_deletes_costs_one_answer_and_no_part(rig: Rig) -> None:
+    rig.recipe("r")
+    async with rig.running() as link:
+        await link.ready()
+        await begun(rig)
+        picture = put(rig)
+        shutil.rmtree(rig.folder / FOLDER)
+        answer = await client(rig).order_async(Order("inspect", "anna", {"pictures": {"a": picture}}))
+        assert (answer.done, answer.text) == (False, "picture 0-a.raw cannot be read: No such file or directory")
+        assert (await inspect(rig)).done, "the folder is there again"
+        link.trigger(1)
+        assert (await link.result(1)).evaluation is Evaluation.OK
+
+
+@pytest.mark.parametrize("linked", [True, False])
+async def test_what_stands_in_the_place_of_the_inbox_is_replaced_and_no_file_elsewhere_is_swept(
+    rig: Rig, linked: bool
+) -> None:
+    rig.recipe("r")
+    elsewhere = rig.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("kept")
+    if linked:
+        (rig.folder / FOLDER).symlink_to(elsewhere)
+    else:
+        (rig.folder / FOLDER).write_text("a file")
+    async with rig.running() as link:
+        await link.ready()
+        with anyio.fail_after(5):
+            while (rig.folder / FOLDER).is_symlink() or not (rig.folder / FOLDER).is_dir():  # noqa: ASYNC110 - its thread
+                await anyio.sleep(0.01)
+        assert (await inspect(rig)).done
+    assert [file.name for file in elsewhere.iterdir()] == ["precious"]
+
+
+def test_an_inbox_that_cannot_be_made_or_read_is_no_error(tmp_path: Path) -> None:
+    nowhere = Inbox(tmp_path / "not there")
+    nowhere.make()
+    nowhere.sweep()
+    nowhere.keep()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_picture_larger_than_the_cameras_is_refused_because_it_would_hold_up_a_part(rig: Rig) -> None:
+    """It may have more tiles, and a run of the model cannot be stopped."""
+    rig.recipe("r")
+    async with rig.running() as link:
+        await link.ready()
+        for shape in ([SIDE + 1, SIDE], [SIDE, SIDE + 1]):
+            answer = await inspect(rig, shape=shape)
+            expected = f"picture of camera a is {shape[1]}x{shape[0]}, expected at most the camera's own 32x32"
+            assert (answer.done, answer.text) == (False, expected)
+        assert (await inspect(rig, side=SIDE - 1)).done
+        rig.cameras["a"].image_hw = None  # a camera that does not say it
+        assert (await inspect(rig, side=SIDE + 1)).done
+    assert rig.books().accepted == 2
+
+
+async def test_posted_pictures_never_fill_the_flight_record_when_the_ledger_is_behind(rig: Rig) -> None:
+    """Half of it is the line's alone; here nobody books anything."""
+    rig.recipe("r", deadline_ms=600_000)
+    async with quiet_line(rig, JumpingClock()) as line:
+        answers = [await judged(rig, line, -number, 0.0) for number in range(1, 65)]
+        assert [answer.done for answer in answers] == [True] * 32 + [False] * 32
+        assert (answers[-1].text, answers[-1].facts) == (
+            "the flight record is half full: the ledger is behind",
+            {"not_ready": True},
+        )
+        assert line.condition.blocked() is None
+
+
+async def test_posted_pictures_leave_no_hole_in_the_numbers_that_the_plc_of_a_line_sees(rig: Rig) -> None:
+    """A hole would be a result that was lost on its way."""
+    rig.recipe("r", trigger="timer", period_s=0.05, deadline_ms=600_000)
+    rig.master = ""
+    async with quiet_line(rig, JumpingClock()) as line:
+        numbers = []
+        for number in (-1, -2):
+            assert (await judged(rig, line, number, 0.0)).done
+            await line.handle(TimerTick())
+            numbers += [opened.inspection.trigger.trigger_seq for opened in line.work.open.values()]
+            await line.handle(CameraDown("a", "unplugged"))
+            await line.handle(CameraUp("a", 2))
+            line.condition.parts.clock.jump(60)  # type: ignore[attr-defined]
+    assert numbers == [1, 2]
+
+
+async def test_a_posted_picture_that_was_open_when_the_station_was_killed_is_nobodys_part(rig: Rig) -> None:
+    rig.recipe("r")
+    parts = rig.parts()
+    with parts.flight:  # the ledger has not got anything yet
+        trigger = Trigger(
+            5, "s.0.5", 0, "part-1", 1, Mode.MANUAL, "r", 1, 70, 0, 1, 2, parts.clock.utc(), True
+        )  # fmt: skip
+        parts.flight.trigger(trigger)
+    async with rig.running() as link:
+        status = await link.ready()
+        await begun(rig)
+        assert (status.line_stop, status.alarm) == (0, False)
+        link.trigger(1)
+        result = await link.result(1)
+        assert (result.trigger.attempt, result.trigger.seq) == (1, 6)
+        assert [result.trigger.seq for result in link.results] == [6]
+        counters = (await client(rig).ask_async({"command": "counters"}))["counters"]
+    assert (counters["results_ok"], counters["results_undefined"]) == (1, 0)
+    left = next(row for row in rig.rows() if row.seq == 5)
+    assert (left.evaluation, left.reason, left.told) == (Evaluation.UNDEFINED, Reason.RESTART, False)
+    with closing(sqlite3.connect(rig.ledger)) as book:
+        assert book.execute("SELECT mode FROM triggers WHERE seq = 5").fetchone() == (Mode.MANUAL,)
+
+
 async def test_pictures_of_other_cameras_than_the_recipes_are_refused(rig: Rig) -> None:
     rig.recipe("r", cameras=("a", "b"))
     async with rig.running() as link:
@@ -338,6 +453,17 @@ async def test_pictures_of_other_cameras_than_the_recipes_are_refused(rig: Rig) 
         answer = await inspect(rig)
     expected = "pictures of a: expected exactly one of each camera of recipe r: a, b"
     assert (answer.done, answer.text) == (False, expected)
+
+
+async def test_when_one_of_the_pictures_cannot_be_read_none_of_them_is_left_behind(rig: Rig) -> None:
+    rig.recipe("r", cameras=("a", "b"))
+    async with rig.running() as link:
+        await link.ready()
+        await begun(rig)
+        pictures = {"a": put(rig, camera="a", side=SIDE - 1, shape=[SIDE, SIDE]), "b": put(rig, camera="b")}
+        answer = await order(rig, "inspect", pictures=pictures)
+        assert "has 961 bytes, expected 1024" in answer.text
+        assert inbox(rig) == []
 
 
 async def test_a_picture_that_the_cameras_gate_would_refuse_is_undefined_as_a_part_would_be(rig: Rig) -> None:
@@ -363,6 +489,7 @@ async def test_a_posted_picture_that_is_judged_too_late_is_undefined_and_the_nex
                 assert answer.facts == {"busy": True}
                 await anyio.sleep(0.02)
         assert answer.facts["evaluation"] == "OK"
+        assert (await client(rig).ask_async({"command": "counters"}))["counters"]["late_views"] == 0
     assert rig.books().late == 1
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from typing import get_args
 
 import anyio
 import pytest
-from order_rig import audited, begun, client, order
+from order_rig import JumpingClock, audited, begun, client, order, quiet_line
 from station_rig import Rig
 
 from edge_inspector.control import Control
@@ -26,6 +30,7 @@ from edge_inspector.interfaces import (
     TriggerRefused,
 )
 from edge_inspector.station import daemon
+from edge_inspector.station.events import LineEvent, Ordered
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +136,8 @@ async def test_what_others_have_seen_or_done_is_booked_for_them(rig: Rig) -> Non
     [
         ("fly", {}, "order 'fly' is not known; known are audit, ack_line_stop, reset, halt, resume, "),
         ("setup", {}, "order setup: on: Field required"),
-        ("setup", {"on": "perhaps"}, "order setup: on: Input should be a valid boolean"),
+        ("setup", {"on": "yes"}, "order setup: on: Input should be a valid boolean"),
+        ("setup", {"on": 1}, "order setup: on: Input should be a valid boolean"),
         ("halt", {"why": "lens"}, "order halt: why: Extra inputs are not permitted"),
         ("recipe", {"number": -1}, "order recipe: number: Input should be greater than or equal to 0"),
         ("live", {"camera": "b"}, "camera 'b': expected one of a"),
@@ -232,6 +238,41 @@ async def test_a_broker_may_order_through_its_publisher_and_is_answered(rig: Rig
     assert [who for who, _, _ in audited(rig)] == ["mqtt:broker"]
 
 
+class KeepingPublisher(OrderingPublisher):
+    """A destination that notes which results it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[int] = []
+
+    def render(self, record: InspectionResult | Event | SavedImage) -> tuple[OutboxMessage, ...]:
+        if not isinstance(record, InspectionResult):
+            return ()
+        return (OutboxMessage("broker", "result", "vision.result/1", b"{}", record.trigger.seq),)
+
+    def publish(self, messages: Sequence[OutboxMessage]) -> int:
+        self.published += [message.seq for message in messages]
+        return len(messages)
+
+
+async def test_what_was_decided_last_goes_out_before_the_station_ends_also_from_a_slow_ledger(rig: Rig) -> None:
+    rig.recipe("r")
+    publisher = KeepingPublisher()
+    parts = rig.parts()
+    ledger = type(parts.ledger)(rig.ledger, ["broker"], on_booked=parts.flight.free)
+    async with rig.running_parts(replace(parts, publishers=[publisher], ledger=ledger)) as link:
+        await link.ready()
+        with closing(sqlite3.connect(rig.ledger, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            link.trigger(1)
+            await link.result(1)
+            release = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+            release.start()
+            await client(rig).ask_async({"command": "stop"})
+            await anyio.to_thread.run_sync(release.join)
+    assert publisher.published == [1]
+
+
 async def test_a_ledger_that_cannot_be_written_is_an_alarm_and_its_return_is_told_too(rig: Rig) -> None:
     rig.recipe("r")
     async with rig.running() as link:
@@ -243,11 +284,45 @@ async def test_a_ledger_that_cannot_be_written_is_an_alarm_and_its_return_is_tol
             assert status.alarm
             assert "locked" in status.error_text
             assert (await link.result(1)).evaluation is Evaluation.OK, "verdicts go on"
+            for name, arguments in (("audit", {"what": "image_read", "detail": "s.1.2"}), ("live", {"camera": "a"})):
+                answer = await order(rig, name, **arguments)
+                assert (answer.done, answer.facts) == (False, {"not_ready": True}), "nobody looks unseen"
             other.execute("ROLLBACK")
         other.close()
         await link.status(lambda s: s.error_code == 0)
         await rig.booked("ledger_again")
         assert "locked" in rig.events("ledger_stopped")[0]
+
+
+async def test_a_stop_over_the_socket_stands_in_the_audit_trail(rig: Rig) -> None:
+    rig.recipe("r")
+    async with rig.running() as link:
+        await link.ready()
+        await begun(rig)
+        await client(rig).ask_async({"command": "stop"})
+    assert audited(rig) == [(f"uid {os.getuid()}", "stopped", "the station was stopped")]
+
+
+async def test_each_who_watches_a_camera_is_audited_once(rig: Rig) -> None:
+    rig.recipe("r")
+    async with quiet_line(rig, JumpingClock()) as line:
+        for who in ("anna", "anna", "bert", "anna"):
+            await line.handle(Ordered(Order("live", who, {"camera": "a"}), lambda _: None))
+    assert audited(rig) == [("anna", "live_view", "camera a"), ("bert", "live_view", "camera a")]
+
+
+async def test_a_name_that_no_text_can_carry_is_no_end_of_the_line(rig: Rig) -> None:
+    rig.recipe("r")
+    answers: list[OrderAnswer] = []
+    async with quiet_line(rig, JumpingClock()) as line:
+        await line.handle(Ordered(Order("halt", "\ud800"), answers.append))
+        assert (answers[0].done, line.condition.held_by) == (True, "?")
+
+
+async def test_every_event_of_the_line_has_somebody_who_handles_it(rig: Rig) -> None:
+    rig.recipe("r")
+    async with quiet_line(rig, JumpingClock()) as line:
+        assert set(get_args(LineEvent)) == set(line._handlers)
 
 
 async def test_the_status_says_who_speaks_and_where_the_audit_trail_ends(rig: Rig) -> None:

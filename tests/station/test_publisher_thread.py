@@ -13,7 +13,7 @@ from edge_inspector.datatypes import OutboxMessage
 from edge_inspector.errors import OutputError, StorageError
 from edge_inspector.interfaces import Order, OrderAnswer
 from edge_inspector.station.events import LineEvent, Ordered, PublisherHealth
-from edge_inspector.station.order_desk import ANSWER_S, OrderDesk
+from edge_inspector.station.order_desk import ANSWER_S, BURST, OrderDesk
 from edge_inspector.station.publisher_thread import PublisherThread
 
 WAIT_S = 60.0
@@ -201,6 +201,22 @@ def test_who_gets_no_answer_in_time_is_told_and_a_late_answer_goes_nowhere() -> 
     ordered.reply(OrderAnswer(True))
     desk.serve()
     assert len(broker.answers) == 1
+
+
+def test_a_flood_of_orders_is_answered_and_only_a_few_a_second_reach_the_line() -> None:
+    time, broker, events = Time(), Ordering(*[HALT] * 100), list[LineEvent]()
+    desk = OrderDesk(broker, events.append, time)
+    assert desk.serve() == 100
+    assert len(events) == BURST
+    assert broker.answers == [(n, OrderAnswer(False, "more than 10 orders a second")) for n in range(BURST + 1, 101)]
+    time.now_s += 0.35
+    broker.coming = [(n, HALT) for n in range(100)]
+    desk.serve()
+    assert len(events) == BURST + 3
+    time.now_s += 1000
+    broker.coming = [(n, HALT) for n in range(100)]
+    desk.serve()
+    assert len(events) == 2 * BURST + 3, "a quiet hour saves nothing up"
 
 
 def test_an_answer_that_could_not_be_given_is_given_on_the_next_connection() -> None:

@@ -14,8 +14,8 @@ from order_rig import JumpingClock, Still, audited, order, quiet_line
 from station_rig import SIDE, Rig
 
 from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason
-from edge_inspector.interfaces import Order, OrderAnswer, TriggerRefused, TriggerRequest
-from edge_inspector.station.events import CameraDown, FromPlc, Ordered, Pulse
+from edge_inspector.interfaces import Order, OrderAnswer, RecipeRequest, TriggerRefused, TriggerRequest
+from edge_inspector.station.events import CameraDown, CameraUp, FromPlc, Ordered, Pulse, SettingDone
 from edge_inspector.station.line import Line
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +76,25 @@ async def test_a_picture_of_the_live_view_that_comes_again_is_not_the_next_parts
         await order(rig, "setup", on=False)
         await link.ready()
         rig.cameras["a"].step = 0
+        link.trigger(1)
+        result = await link.result(1)
+        assert (result.evaluation, result.reason) == (Evaluation.UNDEFINED, Reason.BAD_FRAME)
+
+
+async def test_a_damaged_picture_of_the_live_view_has_its_place_before_the_next_parts(rig: Rig) -> None:
+    rig.recipe("r")
+    camera = rig.cameras["a"]
+    async with rig.running() as link:
+        await link.ready()
+        camera.damaged = True
+        await order(rig, "setup", on=True)
+        with anyio.fail_after(10):
+            while not camera._number:
+                await order(rig, "live", camera="a")
+                await anyio.sleep(0.02)
+        await order(rig, "setup", on=False)
+        await link.ready()
+        camera.damaged, camera.step = False, 0
         link.trigger(1)
         result = await link.result(1)
         assert (result.evaluation, result.reason) == (Evaluation.UNDEFINED, Reason.BAD_FRAME)
@@ -236,8 +255,54 @@ async def test_setup_mode_ends_by_itself_ten_minutes_after_the_last_look(rig: Ri
         assert ready(line)
 
 
+async def test_setup_mode_waits_ten_minutes_for_its_first_look_however_long_the_station_runs(rig: Rig) -> None:
+    rig.recipe("r")
+    clock = JumpingClock()
+    async with quiet_line(rig, clock) as line:
+        for _ in range(2):
+            clock.jump(2000)
+            await set_up(line, True)
+            for _ in range(2):
+                await line.handle(Pulse(alive=True))
+            assert not ready(line)
+            await set_up(line, False)
+            await line.handle(Pulse(alive=True))
+            assert ready(line)
+
+
 async def test_a_station_that_stops_begins_no_setup(rig: Rig) -> None:
     rig.recipe("r")
     async with quiet_line(rig, JumpingClock()) as line:
         line.condition.stopping = True
         assert await set_up(line, True) == OrderAnswer(done=False, text="the station is stopping")
+
+
+async def test_setup_mode_lasts_until_a_camera_that_only_the_recipe_before_uses_has_done_too(rig: Rig) -> None:
+    """The PLC may change back at once, and the next part's picture would come behind the live view's."""
+    rig.recipe("r", number=1)
+    rig.recipe("s", cameras=("b",), number=2)
+    async with quiet_line(rig, JumpingClock()) as line:
+        await set_up(line, True)
+        cameras_of(line).at_it.add("a")
+        await line.handle(FromPlc(rig.link, RecipeRequest(1, 2, "")))
+        for camera in "ab":
+            await line.handle(SettingDone(camera, line.condition.recipe.setting(camera), ""))
+        await set_up(line, False)
+        await line.handle(Pulse(alive=True))
+        assert not ready(line)
+        cameras_of(line).at_it.clear()
+        await line.handle(Pulse(alive=True))
+        assert ready(line)
+
+
+async def test_a_camera_that_is_lost_while_setup_mode_ends_does_not_keep_it(rig: Rig) -> None:
+    rig.recipe("r")
+    async with quiet_line(rig, JumpingClock()) as line:
+        await set_up(line, True)
+        cameras_of(line).at_it.add("a")
+        await set_up(line, False)
+        await line.handle(CameraDown("a", "unplugged"))
+        await line.handle(Pulse(alive=True))
+        cameras_of(line).at_it.clear()
+        await line.handle(CameraUp("a", 2))
+        assert ready(line)

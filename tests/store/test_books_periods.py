@@ -19,6 +19,7 @@ from edge_inspector.store.book_file import connect_read_only
 from edge_inspector.store.ledger import Ledger
 from edge_inspector.store.periods import Period, between, parsed, shift_of, shifts_in
 from edge_inspector.store.reading import utc_text
+from edge_inspector.store.settings import LedgerSettings
 from edge_inspector.store.records import BookRefusal, BookTrigger
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -135,3 +136,9 @@ def test_an_empty_time_is_refused() -> None:
     moment = parsed("2026-11-22T06:00:00Z")
     with pytest.raises(ConfigError, match="empty"):
         between(moment, moment)
+
+
+def test_a_shift_that_begins_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="06:00 is there twice"):
+        LedgerSettings.model_validate({"shifts": ["06:00", "14:00", "06:00"]})
+    assert LedgerSettings.model_validate({"shifts": ["14:00", "06:00"]}).shifts == ("14:00", "06:00")

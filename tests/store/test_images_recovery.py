@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import cv2
@@ -146,3 +148,19 @@ def test_each_day_is_compared_with_its_own_rows(folder: Path, book: Path) -> Non
     saved, removed = reconciled(folder, book)
     assert [one.path for one in saved if one.kind == "original"] == [image.path]
     assert removed == []
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut leaves an empty file with the name of a whole one."""
+    done: list[str] = []
+    rename, fsync = Path.replace, os.fsync
+    monkeypatch.setattr(Path, "replace", lambda self, target: (done.append("named"), rename(self, target))[1])
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda handle: (done.append("folder" if S_ISDIR(os.fstat(handle).st_mode) else "file"), fsync(handle)),
+    )
+    write(folder, "rejects/2026-11-22/a.png", (memoryview(b"picture"),))
+    assert done == ["file", "named", "folder"]

@@ -242,3 +242,36 @@ def test_what_becomes_old_enough_is_found_within_a_minute(tmp_path: Path, put: P
     clock.now, clock.ns = "2026-11-23T00:01:00.000Z", clock.ns + REFRESH_NS + 1
     assert made.it.make_room(10 * KB, REJECT)
     assert (made.gone, made.it.removed_early) == ([reject, sample], 0)
+
+
+def test_what_somebody_else_has_removed_is_counted_once(tmp_path: Path, put: Put) -> None:
+    """A list of what goes next may be a minute old: what went meanwhile gives no room a second time."""
+    for seq in range(1, 9):
+        put("rejects", "2026-01-02", seq)
+    made = Made(tmp_path, **kb(80))
+    assert made.it.make_room(5 * KB, REJECT)
+    for seq in (2, 3, 4):
+        (tmp_path / "rejects" / "2026-01-02" / f"line1.{BOOK}.{seq}.top.original.png").unlink()
+    assert made.it.make_room(25 * KB, REJECT)
+    left = sum(file.stat().st_size for file in tmp_path.rglob("*.png"))
+    assert made.it.bytes == left == 40 * KB
+    assert made.it.removed == 1
+
+
+def test_what_is_gone_is_told_also_when_the_next_file_cannot_be_removed(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [put("rejects", "2026-01-02", seq) for seq in (1, 2, 3)]
+    made = Made(tmp_path, originals={"max_days": 30})
+    unlink = Path.unlink
+
+    def refuses(self: Path, missing_ok: bool = False) -> None:
+        if ".2.top" in self.name:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    with pytest.raises(PermissionError):
+        made.it.expire()
+    assert made.gone == paths[:1]
+    assert made.it.bytes == 20 * KB

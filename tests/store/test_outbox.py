@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,3 +127,70 @@ def test_a_book_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         writer.close()
         with pytest.raises(StorageError, match="the outbox of plant cannot be read: no such table"):
             outbox.pending("plant", 1)
+
+
+def test_a_row_that_is_being_delivered_is_at_no_moment_in_nobodys_hands(tmp_path: Path) -> None:
+    """What nobody holds may be dropped when the outbox is too large: it would be booked as lost, and is not."""
+    with ledger(tmp_path, *["result"] * 3) as outbox:
+        lanes = outbox._lanes
+        lane, held = lanes._lanes["plant"], list[frozenset[int]]()
+
+        class Watched(set[int]):
+            def update(self, *rows: Iterable[int]) -> None:
+                held.append(lanes.held())
+                super().update(*rows)
+                held.append(lanes.held())
+
+        lane.leaving = Watched()
+        outbox.pending("plant", 9)
+        outbox.delivered("plant", [1, 2])
+        assert held == [frozenset({1, 2, 3})] * 2
+
+
+def test_a_message_that_comes_while_others_are_passed_over_is_not_passed_over_with_them(tmp_path: Path) -> None:
+    with ledger(tmp_path, "image") as outbox:
+        reader, writer = connect_read_only(tmp_path / "ledger"), sqlite3.connect(tmp_path / "ledger")
+        columns = "destination, topic, schema, payload, seq, retain"
+        asked: list[str] = []
+
+        class Reading:
+            """The first question is answered before the result comes, the others behind it."""
+
+            def execute(self, query: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+                answer = reader.execute(query, values).fetchall()
+                if not asked:
+                    writer.execute(f"INSERT INTO outbox ({columns}) VALUES ('plant', 'result', '', x'7b7d', 2, 0)")
+                    writer.commit()
+                asked.append(query)
+                return type("Answer", (), {"fetchall": lambda _: answer})()  # type: ignore[return-value]
+
+        outbox._lanes._reader = Reading  # type: ignore[assignment]
+        seen = [*rows(outbox.pending("plant", 9, {"image"})), *rows(outbox.pending("plant", 9, {"image"}))]
+        assert seen[-1:] == [2]
+        reader.close()
+        writer.close()
+
+
+class Door:
+    """A lock that knows whether somebody is inside."""
+
+    def __init__(self) -> None:
+        self.inside = False
+
+    def __enter__(self) -> None:
+        self.inside = True
+
+    def __exit__(self, *_: object) -> None:
+        self.inside = False
+
+
+def test_messages_are_handed_out_behind_the_door_behind_which_others_are_dropped(tmp_path: Path) -> None:
+    """Or one of them could be both."""
+    seen: list[bool] = []
+    with ledger(tmp_path, "result") as outbox:
+        door = outbox._handing = Door()  # type: ignore[assignment]
+        pending = outbox._lanes.pending
+        outbox._lanes.pending = lambda *given: (seen.append(door.inside), pending(*given))[1]  # type: ignore[assignment]
+        assert rows(outbox.pending("plant", 9)) == [1]
+    assert seen == [True]
+    assert not door.inside

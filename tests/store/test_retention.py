@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_inspector.datatypes import Evaluation, Event, InspectionResult, Reason, Refusal, Trigger
+from edge_inspector.datatypes import Evaluation, Event, InspectionResult, OutboxMessage, Reason, Refusal, Trigger
 from edge_inspector.store.book_file import open_book, transaction
 from edge_inspector.store.books import read_books
 from edge_inspector.store.records import (
@@ -27,6 +27,7 @@ from edge_inspector.store.writing import write
 
 MakeTrigger = Callable[..., Trigger]
 MakeResult = Callable[..., InspectionResult]
+MakeMessage = Callable[..., OutboxMessage]
 NOW = datetime(2026, 11, 22, 12, 0)
 
 
@@ -286,3 +287,23 @@ def test_dropped_messages_go_with_their_part_and_are_counted_once(
     one_pass(retained(clock, keep_days=30), book)
     assert numbers(book, "SELECT seq FROM dropped") == [1500]
     assert read_books(tmp_path / "ledger").dropped == 3
+
+
+def test_a_part_whose_messages_wait_behind_a_thousand_events_stays(
+    book: sqlite3.Connection,
+    clock: FakeClock,
+    trigger: MakeTrigger,
+    result: MakeResult,
+    message: MakeMessage,
+    thousand_new: None,
+) -> None:
+    with transaction(book):
+        for _ in range(1200):
+            write(book, BookEvent(Event("info", "note", "", utc(50)), (message(0),)))
+        part(book, result(trigger(1, wall_utc=utc(40))), message(1))
+        part(book, result(trigger(2, wall_utc=utc(40))))
+    one_pass(retained(clock, keep_days=30), book)
+    assert numbers(book)[:2] == [1, 2]
+    book.execute("DELETE FROM outbox")
+    one_pass(retained(clock, keep_days=30), book)
+    assert numbers(book)[0] == 1001

@@ -215,3 +215,17 @@ def test_a_broker_that_is_away_costs_the_oldest_good_parts_and_the_station_hears
     assert set(left) < set(range(3, 31, 2))  # good parts went first
     books = read_books(tmp_path / "ledger")
     assert books.results == 30 == len(left) + books.dropped + len(in_hands)
+
+
+def test_nothing_is_handed_out_while_messages_are_dropped(clock: FakeClock, book: sqlite3.Connection) -> None:
+    """What a destination has in its hands is asked for, and its message deleted, behind one door."""
+    seen: list[bool] = []
+    handing = threading.Lock()
+    settings = LedgerSettings.model_validate({"outbox_max_mb": 1})
+    made = Upkeep(settings, ["mqtt"], clock, lambda: (seen.append(handing.locked()), frozenset[int]())[1], handing)
+    write(book, BookEvent(Event("info", "note", "", UTC), tuple(big(seq) for seq in range(20))))
+    made.opened(book)
+    book.set_trace_callback(lambda statement: seen.append(handing.locked()) if statement == "COMMIT" else None)
+    work(made, book, clock, clock.s + FIRST_PASS_S / 2)
+    assert len(seen) >= 2
+    assert all(seen)

@@ -177,10 +177,9 @@ def assert_all_arrived(made: Plant, witness: Subscriber) -> None:
     assert witness.wait(lambda: wanted <= set(witness.results), 20), f"{len(witness.results)} of {len(wanted)}"
 
 
-@pytest.mark.parametrize(
-    ("seed", "kills", "cameras"),
-    [(1, 4, 2), pytest.param(2, 60, 2, marks=(pytest.mark.heavy, pytest.mark.timeout(900)))],
-)
+@pytest.mark.heavy  # test_kill_storm.py does the like in a few seconds
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("seed", "kills", "cameras"), [(1, 4, 2), (2, 60, 2)])
 def test_killed_at_random_moments_every_verdict_agrees(tmp_path: Path, seed: int, kills: int, cameras: int) -> None:
     moments = random.Random(seed)
     with plant(tmp_path, cameras) as (made, witness):

@@ -225,6 +225,12 @@ def test_what_is_old_is_never_shown_as_current(tmp_path: Path, page: Page) -> No
         page.shows(link="away", word="STATION AWAY", color="none", state="station away")
         assert "no part is inspected" in page.shown()["notice"]
         rig.station.process.wait()
+        page.browser.refresh()
+        page.shows(link="away", word="STATION AWAY")
+        until(
+            "pictures are said to be away, too",
+            lambda: page.browser.find_element("id", "no-shot").text == "No pictures while the station is away",
+        )
         rig.station.start()
         page.shows(link="fresh", word="NOT OK")
         assert rig.web is not None

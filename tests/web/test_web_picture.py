@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_inspector.datatypes import PixelFormat
-from edge_inspector.web.picture import unpack
+from edge_inspector.web.picture import unpack, unpack_all
 from edge_inspector.web.problems import Refused
 
 cv2.setNumThreads(1)
@@ -108,6 +108,24 @@ def test_it_is_refused_with_its_reason(
         unpack("top", content(), 1.0, asked)
     assert refused.value.status_code == status
     assert words in refused.value.detail
+
+
+@pytest.mark.parametrize("color", [2, 3, 4, 6])
+def test_16_bit_colours_are_refused_before_they_are_unpacked(color: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(Refused, match="16-bit colours"):
+        unpack("top", png(10, 10, bits=16, color=color), 1.0, None)
+
+
+def test_many_pictures_have_no_more_pixels_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = {name: png(1000, 400) for name in ("top", "left", "right")}
+    with monkeypatch.context() as patched:
+        patched.setattr(cv2, "imdecode", lambda *_: pytest.fail("unpacked"))
+        with pytest.raises(Refused, match=r"top: 1000 x 400, left: .* at most 1 megapixels together") as refused:
+            unpack_all(together, 1.0, None)
+    assert refused.value.status_code == 413
+    taken = unpack_all({"top": encoded(GRAY), "left": encoded(COLOUR)}, 108e-6, None)
+    assert {name: one.pixel_format for name, one in taken.items()} == {"top": "Mono8", "left": "BGR8"}
 
 
 @pytest.mark.parametrize("kind", [".png", ".jpg"])

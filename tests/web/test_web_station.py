@@ -120,7 +120,7 @@ class Copied:
     def __init__(self, rig: Rig, folder: Path) -> None:
         with contextlib.closing(sqlite3.connect(rig.ledger)) as book:
             book.execute("VACUUM INTO ?", (str(folder / "copy.sqlite"),))
-        shutil.copytree(rig.state / "images", folder / "images")
+        shutil.copytree(rig.state / "images", folder / "images", ignore=shutil.ignore_patterns(".*"))  # half written
         self.images, self.path, self.rig = folder / "images", folder / "copy.sqlite", rig
         query = "SELECT id, path FROM images WHERE kind = 'original' AND removed_utc IS NULL"
         self.number, self.file = self.rows(query)[0]

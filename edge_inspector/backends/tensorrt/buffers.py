@@ -107,5 +107,6 @@ class Buffers:
     def _stage_room(self, size: int) -> None:
         if self._staging.nbytes >= size and self._picture is not None:
             return
-        self._staging = self._gpu.pinned((size,), np.uint8)
-        self._picture = self._gpu.memory(1 if self._gpu.integrated else size)
+        staging = self._gpu.pinned((size,), np.uint8)
+        self._picture = self._gpu.memory(1 if self._gpu.integrated else size)  # when it fails the two still fit
+        self._staging = staging

@@ -57,6 +57,8 @@ class Connection:
         self._largest = 0  # bytes of one packet that the broker takes; 0 = it sets no limit
         self._open: set[int] = set()
         self._refused: dict[int, Any] = {}  # by message id: paho's ReasonCode
+        self.introduced = False
+        """Whether the broker was sent a CONNECT packet, and so may publish the will."""
         self._asked: int | None = None  # message id of the subscription that `settled` waits for
         self._not_subscribed: Any = None  # its ReasonCode, when it was refused
 
@@ -83,6 +85,17 @@ class Connection:
         socket = client.socket()
         if socket is not None:
             socket.close()
+
+    def die(self) -> None:
+        """Hang up so that the broker publishes the will: MQTT 5 asks it to, 3.1.1 just does not say goodbye."""
+        client = self._client
+        if client is not None and not self._lost and self._config.protocol == "5":
+            from paho.mqtt.packettypes import PacketTypes
+            from paho.mqtt.reasoncodes import ReasonCode
+
+            client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        self._lost = self._lost or "hung up"
+        self.close()
 
     def subscribe(self, topic: str, qos: int = 0) -> None:
         """Ask for a topic; the broker's answer is not waited for."""
@@ -124,6 +137,10 @@ class Connection:
     def send_unacknowledged(self, topic: str, payload: bytes) -> None:
         """At QoS 0: it may be lost."""
         self._check(self._connected().publish(topic, payload, qos=0).rc)
+
+    def fits(self, message: Outgoing) -> bool:
+        """Whether the broker takes a packet of this size; what does not fit would end the connection."""
+        return self._fits(message, alone=False)
 
     def settled(self, topic: str) -> None:
         """Returns when the broker has got all that was sent, also at QoS 0: it answers one connection in order.
@@ -207,6 +224,7 @@ class Connection:
             raise OutputError(
                 f"{self._name} cannot be reached: {exc}; check host and port, and that the broker runs"
             ) from exc
+        self.introduced = True
         end = time.monotonic() + timeout_s
         while self._connack is None and not self._lost and time.monotonic() < end:
             self._turn(client, min(LOOP_S, timeout_s))

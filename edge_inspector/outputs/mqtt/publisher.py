@@ -25,6 +25,8 @@ from edge_inspector.outputs.refusal import MessageRefusedError
 log = structlog.get_logger()
 RENEW_S = 5.0
 """How often it is looked whether the files of certificates and password were replaced."""
+MENDING_TRIES = 3
+"""How often a retained result is given back to a broker that has lost it: one that hangs up on it gets the others."""
 
 
 class MqttPublisher:
@@ -49,6 +51,7 @@ class MqttPublisher:
         self._status = ("starting", 0, "")  # state, its number, recipe: as last announced
         self._newest = ("", 0)  # book and seq of the result that the broker retains
         self._last: OutboxMessage | None = None  # the retained result that we have sent last
+        self._mendings = 0  # how often it was sent to a broker that had lost it
         self._inbox = OrderInbox(destination, self._base, config.commands)
         self._connection: Connection | None = None
         self._files: tuple[object, ...] = ()
@@ -133,7 +136,7 @@ class MqttPublisher:
             acknowledged = 0  # what is before the refused one needs not be sent; the next call begins with it
         done = wanted[acknowledged] if acknowledged < len(wanted) else len(messages)
         if newest is not None and any(message is newest for message in messages[:done]):
-            self._newest, self._last = _book_and_seq(newest.payload), newest
+            self._newest, self._last, self._mendings = _book_and_seq(newest.payload), newest, 0
         return done
 
     def announce(self, state: str, state_no: int, recipe: str) -> None:
@@ -203,7 +206,8 @@ class MqttPublisher:
     def _mend_last(self, connection: Connection) -> None:
         """A broker that was killed may have come back with an older last result than the one we had sent."""
         last = self._last
-        if last is not None and self._is_newer(last):
+        if last is not None and self._is_newer(last) and self._mendings < MENDING_TRIES:
+            self._mendings += 1
             connection.send([Outgoing(last.topic, last.payload, retain=True)])
             self._newest = _book_and_seq(last.payload)
 

@@ -17,29 +17,30 @@ REBIRTH = "Node Control/Rebirth"
 @dataclass(frozen=True)
 class _Field:
     datatype: DataType
-    of: Callable[[ResultPayload], Value]
+    of: Callable[[ResultPayload], Value | None]
 
 
 RESULT: Mapping[str, _Field] = {
     "Result/ResultId": _Field(DataType.STRING, lambda r: r.result_id),
-    "Result/Seq": _Field(DataType.UINT64, lambda r: r.seq),
+    "Result/Seq": _Field(DataType.INT64, lambda r: r.seq),
     "Result/PartId": _Field(DataType.STRING, lambda r: r.part_id),
-    "Result/Attempt": _Field(DataType.UINT32, lambda r: r.attempt),
+    "Result/Attempt": _Field(DataType.INT32, lambda r: r.attempt),
     "Result/Mode": _Field(DataType.STRING, lambda r: r.mode),
     "Result/Recipe": _Field(DataType.STRING, lambda r: r.recipe),
-    "Result/RecipeNo": _Field(DataType.UINT32, lambda r: r.recipe_no),
+    "Result/RecipeNo": _Field(DataType.INT32, lambda r: r.recipe_no),
     "Result/Model": _Field(DataType.STRING, lambda r: r.model),
     "Result/Evaluation": _Field(DataType.STRING, lambda r: r.evaluation),
     "Result/OK": _Field(DataType.BOOLEAN, lambda r: bool(r.ok)),
     "Result/Reason": _Field(DataType.STRING, lambda r: r.reason),
-    "Result/DefectCount": _Field(DataType.UINT32, lambda r: r.defect_count),
+    "Result/DefectCount": _Field(DataType.INT32, lambda r: r.defect_count),
     "Result/MaxScore": _Field(DataType.DOUBLE, lambda r: r.max_score),
+    "Result/Margin": _Field(DataType.DOUBLE, lambda r: r.margin),
     "Result/CycleMs": _Field(DataType.DOUBLE, lambda r: r.cycle_ms),
     "Result/AcquireMs": _Field(DataType.DOUBLE, lambda r: r.acq_ms),
     "Result/InferMs": _Field(DataType.DOUBLE, lambda r: r.infer_ms),
     "Result/Replayed": _Field(DataType.BOOLEAN, lambda r: bool(r.replayed)),
     "Result/ClockSynced": _Field(DataType.BOOLEAN, lambda r: r.clock_synced),
-    "Result/BootId": _Field(DataType.UINT32, lambda r: r.boot_id),
+    "Result/BootId": _Field(DataType.INT64, lambda r: r.boot_id),
 }
 EVENT: Mapping[str, Callable[[EventPayload], str]] = {
     "Event/Severity": lambda e: e.severity,
@@ -68,7 +69,7 @@ def of_event(event: EventPayload | None, now_ms: int, *, historical: bool = Fals
 def of_state(state: str, state_no: int, recipe: str, now_ms: int) -> list[Metric]:
     return [
         Metric("Station/State", DataType.STRING, state, now_ms),
-        Metric("Station/StateNo", DataType.UINT32, state_no, now_ms),
+        Metric("Station/StateNo", DataType.INT32, state_no, now_ms),
         Metric("Station/Recipe", DataType.STRING, recipe, now_ms),
     ]
 
@@ -79,7 +80,7 @@ def of_node(identity: Identity, bd_seq: int, now_ms: int) -> list[Metric]:
         Metric(REBIRTH, DataType.BOOLEAN, False, now_ms),
         Metric("Properties/Software", DataType.STRING, "edge-inspector", now_ms),
         Metric("Properties/Version", DataType.STRING, identity.software_version, now_ms),
-        Metric("Properties/BootId", DataType.UINT32, identity.boot_id, now_ms),
+        Metric("Properties/BootId", DataType.INT64, identity.boot_id, now_ms),
     ]
 
 

@@ -14,22 +14,16 @@ _MOST_VARINT_BYTES = 10  # 64 bits, seven in a byte
 
 
 class DataType(enum.IntEnum):
-    """Of a metric's value; numbers of the specification."""
+    """Of a metric's value; numbers of the specification.
+
+    No unsigned ones: of a UInt32 the specification says uint32, and common decoders look for it among the uint64.
+    """
 
     INT32 = 3
     INT64 = 4
-    UINT8 = 5
-    UINT32 = 7
-    UINT64 = 8
-    FLOAT = 9
     DOUBLE = 10
     BOOLEAN = 11
     STRING = 12
-    DATETIME = 13
-
-
-_IN_INT_VALUE = frozenset({DataType.INT32, DataType.UINT8, DataType.UINT32})
-_IN_LONG_VALUE = frozenset({DataType.INT64, DataType.UINT64, DataType.DATETIME})
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Metric:
 
 
 def encode(metrics: Sequence[Metric], timestamp_ms: int, seq: int | None) -> bytes:
-    """A payload; `seq` None = a death by will or a command, which have none."""
+    """A payload; `seq` None = a node's death, which has none. ValueError: an integer that its type cannot hold."""
     out = bytearray(_number(1, timestamp_ms))
     for metric in metrics:
         out += _bytes(2, _metric(metric))
@@ -74,6 +68,7 @@ def booleans(payload: bytes) -> dict[str, bool]:
 
 
 def _metric(metric: Metric) -> bytes:
+    """The datatype also in data, where it should not be: npm's sparkplug-payload 1.0 reads null without it."""
     out = bytearray(_bytes(1, metric.name.encode()))
     out += _number(3, metric.timestamp_ms) + _number(4, metric.datatype)
     if metric.historical:
@@ -81,12 +76,10 @@ def _metric(metric: Metric) -> bytes:
     value = metric.value
     if value is None:
         return bytes(out + _number(7, 1))
-    if metric.datatype in _IN_INT_VALUE:
-        out += _number(10, int(value) & 0xFFFFFFFF)  # two's complement of 32 bits, as the specification wants it
-    elif metric.datatype in _IN_LONG_VALUE:
-        out += _number(11, int(value))
-    elif metric.datatype is DataType.FLOAT:
-        out += _key(12, _FIXED32) + struct.pack("<f", value)
+    if metric.datatype is DataType.INT32:
+        out += _number(10, _signed(metric, 32))
+    elif metric.datatype is DataType.INT64:
+        out += _number(11, _signed(metric, 64))
     elif metric.datatype is DataType.DOUBLE:
         out += _key(13, _FIXED64) + struct.pack("<d", value)
     elif metric.datatype is DataType.BOOLEAN:
@@ -96,12 +89,20 @@ def _metric(metric: Metric) -> bytes:
     return bytes(out)
 
 
+def _signed(metric: Metric, bits: int) -> int:
+    """Two's complement of so many bits, as the specification wants it."""
+    value = int(metric.value or 0)
+    if not -(1 << bits - 1) <= value < 1 << bits - 1:
+        raise ValueError(f"metric {metric.name} is {value}, expected an integer of {bits} bits")
+    return value & (1 << bits) - 1
+
+
 def _key(field: int, wire_type: int) -> bytes:
     return _varint(field << 3 | wire_type)
 
 
 def _number(field: int, value: int) -> bytes:
-    return _key(field, _VARINT) + _varint(value & (1 << 64) - 1)
+    return _key(field, _VARINT) + _varint(value)
 
 
 def _bytes(field: int, body: bytes) -> bytes:

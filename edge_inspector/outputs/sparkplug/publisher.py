@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -17,14 +15,17 @@ from edge_inspector.outputs import payloads
 from edge_inspector.outputs.mqtt.connection import Connection, Outgoing
 from edge_inspector.outputs.refusal import MessageRefusedError
 from edge_inspector.outputs.sparkplug.config import Config
+from edge_inspector.outputs.sparkplug.host import PrimaryHost
 from edge_inspector.outputs.sparkplug.metrics import REBIRTH
 from edge_inspector.outputs.sparkplug.payload import booleans
-from edge_inspector.outputs.sparkplug.session import EVENT_SCHEMA, NAMESPACE, Node, Session
+from edge_inspector.outputs.sparkplug.session import EVENT_SCHEMA, Node, Session
 from edge_inspector.plc.states import State
 
 log = structlog.get_logger()
 UNABLE = State.Error
-"""In this state the device is dead: it can inspect nothing."""
+"""In this state the device can inspect nothing: it dies as soon as it has nothing more to say."""
+QUIET_S = 1.0
+"""Nothing was said for so long: no backlog is being sent, and what was told last is the present."""
 
 
 class SparkplugPublisher:
@@ -40,48 +41,50 @@ class SparkplugPublisher:
         config: Config,
         identity: Identity,
         utc_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.destination = destination
         self.config = config
         self.identity = identity
-        self.node = Node(config.group, config.edge_node or platform.node(), identity.station)
+        self.node = Node(config.group, config.edge_node or identity.station, identity.station)
         self._utc_ms = utc_ms
+        self._monotonic_s = monotonic_s
         self._name = f"{destination}: MQTT broker {config.host}:{config.broker_port}"
-        self._sessions = 0
+        self._connects = 0  # CONNECT packets that were sent
         self._connection: Connection | None = None
-        self._session = Session(identity, 0)
+        self._session = Session(identity)
+        self._host = PrimaryHost(config.primary_host)
         self._state: tuple[str, int, str] | None = None
         self._node_is_born = False
         self._device_is_born = False
         self._rebirth = False
-        self._host_online = config.primary_host is None
-        self._host_ms = -1
-        """Of the last word of the primary host; an older one does not count."""
+        self._told_s = 0.0
+        self._warned = ""
 
     @property
     def replay_per_s(self) -> float:
         return self.config.replay_per_s
 
     def __enter__(self) -> SparkplugPublisher:
-        """Connect with the death certificate as will, then the births, when the primary host is there."""
-        self._session = Session(self.identity, self._sessions)
-        self._sessions += 1
-        self._node_is_born = self._device_is_born = self._rebirth = False
-        self._host_online, self._host_ms = self.config.primary_host is None, -1
+        """Connect with the death certificate as will, then the births, when state and primary host are known."""
+        self._session.begin(self._connects)
+        self._host = PrimaryHost(self.config.primary_host)
+        self._node_is_born = self._device_is_born = False
         client_id = self.config.client_id or f"edge-inspector-{self.identity.station}-sparkplug"
         will = Outgoing(self.node.topic("NDEATH"), self._session.node_death(self._utc_ms()))
         connection = Connection(self._name, self.config, client_id, will, self._on_message)
-        connection.open()
+        try:
+            connection.open()
+        finally:
+            self._connects += connection.introduced
         self._connection = connection
         try:
-            connection.subscribe(self.node.topic("NCMD"), qos=1)
-            if self.config.primary_host is not None:
-                connection.subscribe(self._state_topic, qos=1)
             connection.settled(self.node.topic("NCMD"))
+            if self._host.topic:
+                connection.settled(self._host.topic)
             self._live()
         except BaseException:
-            self._connection = None
-            connection.close()
+            self.__exit__(None, None, None)
             raise
         return self
 
@@ -98,45 +101,39 @@ class SparkplugPublisher:
         except OutputError:
             pass  # the broker is gone: its last will for us says the same
         finally:
-            connection.close()
+            connection.die()
 
     def render(self, record: InspectionResult | Event | SavedImage) -> tuple[OutboxMessage, ...]:
         """Results and events as they stand in MQTT's own topics: what a session makes of them is made when it sends."""
-        if isinstance(record, SavedImage) or (
-            isinstance(record, InspectionResult) and record.trigger.mode is Mode.MANUAL
-        ):
-            return ()
         topic = self.node.topic("DDATA")
         if isinstance(record, Event):
             body = payloads.event_payload(record).to_json()
             return (OutboxMessage(self.destination, topic, EVENT_SCHEMA, body, 0),)
+        if isinstance(record, SavedImage) or record.trigger.mode is Mode.MANUAL:
+            return ()
         body = payloads.result_payload(record, self.identity).to_json()
         return (OutboxMessage(self.destination, topic, "vision.result/1", body, record.trigger.seq),)
 
     def publish(self, messages: Sequence[OutboxMessage]) -> int:
-        """One DDATA each; none while the device is dead or the primary host is away."""
-        self._live()
+        """One DDATA each, from a device that is born for it if need be; none while the primary host is away."""
+        self._live(telling=True)
         if not self._device_is_born:
             return 0
         sent = 0
         for message in messages:
-            try:
-                payload = self._session.data(message, self._utc_ms())
-            except ValueError as exc:  # pydantic's ValidationError is one
-                if not sent:
-                    raise MessageRefusedError(f"{self._name}: no {message.schema}: {exc}", for_ever=True) from exc
+            payload = self._data(message, alone=not sent)
+            if payload is None:
                 break
             self._send("DDATA", payload)
             sent += 1
         self._open().settled(self.node.topic("NCMD"))
+        self._host.require(self._name)  # else who should have listened may have gone: all of it is sent again
         return sent
 
     def announce(self, state: str, state_no: int, recipe: str) -> None:
-        """A state that can inspect nothing is the device's death, the way out of it its birth."""
-        self._state = (state, state_no, recipe)
-        born = self._device_is_born
-        self._live()
-        if born and self._device_is_born:
+        """In DDATA when it is new, unless a birth has just said it."""
+        before, self._state = self._state, (state, state_no, recipe)
+        if not self._live() and self._device_is_born and self._state != before:
             self._send("DDATA", self._session.state(self._state, self._utc_ms()))
 
     def metrics(self, values: dict[str, float]) -> None:
@@ -146,58 +143,69 @@ class SparkplugPublisher:
         """Serve the connection, and who asks for a rebirth. OutputError when it is lost."""
         self._open().idle(timeout_s)
         self._live()
-
-    def _live(self) -> None:
-        """Be born, born again, or die, as host, commands and state want it."""
-        if not self._host_online:
-            if self._node_is_born:
-                raise OutputError(
-                    f"{self._name}: primary host {self.config.primary_host} is offline; data waits for it"
-                )
+        if not self._device_is_born or self._monotonic_s() - self._told_s < QUIET_S:
             return
-        now_ms = self._utc_ms()
+        present = self._session.present(self._utc_ms())
+        if present is not None:
+            self._send("DDATA", present)
+        elif not self._is_able:
+            self._send("DDEATH", self._session.device_death(self._utc_ms()))
+            self._device_is_born = False
+
+    @property
+    def _is_able(self) -> bool:
+        return self._state is not None and self._state[1] != UNABLE
+
+    def _live(self, *, telling: bool = False) -> bool:
+        """Be born, or born again, as host, commands and state want it; whether the device was.
+
+        The device is born with its node, in whatever state, and later when it is able or has something to tell.
+        """
+        if self._node_is_born:
+            self._host.require(self._name)
+        if self._state is None or not self._host.online:
+            return False
+        now_ms, wanted = self._utc_ms(), not self._device_is_born and (self._is_able or telling)
         if self._rebirth or not self._node_is_born:
-            self._rebirth = self._device_is_born = False
+            wanted = wanted or self._device_is_born or not self._node_is_born
+            self._rebirth = False
             self._send("NBIRTH", self._session.node_birth(now_ms))
             self._node_is_born = True
-        able = self._state is not None and self._state[1] != UNABLE
-        if able and not self._device_is_born and self._state is not None:
+        if wanted:
             self._send("DBIRTH", self._session.device_birth(self._state, now_ms))
             self._device_is_born = True
-        elif not able and self._device_is_born:
-            self._send("DDEATH", self._session.device_death(now_ms))
-            self._device_is_born = False
+        return wanted
+
+    def _data(self, message: OutboxMessage, *, alone: bool) -> bytes | None:
+        """None = not behind others; MessageRefusedError when the message alone cannot be sent."""
+        try:
+            payload = self._session.data(message, self._utc_ms())
+            if not self._open().fits(Outgoing(message.topic, payload)):
+                raise ValueError(f"{len(payload)} bytes are more than the broker takes")
+        except ValueError as exc:  # pydantic's ValidationError is one
+            if alone:
+                text = f"{self._name}: {message.schema} of part {message.seq} cannot be sent: {exc}"
+                raise MessageRefusedError(text, for_ever=True) from exc
+            return None
+        return payload
 
     def _send(self, verb: str, payload: bytes) -> None:
         self._open().send_unacknowledged(self.node.topic(verb), payload)
+        self._session.sent()
+        self._told_s = self._monotonic_s()
 
     def _open(self) -> Connection:
         if self._connection is None:
             raise OutputError(f"{self._name} is not connected: not opened")
         return self._connection
 
-    @property
-    def _state_topic(self) -> str:
-        return f"{NAMESPACE}/STATE/{self.config.primary_host}"
-
     def _on_message(self, message: Any) -> None:
-        if message.topic == self.node.topic("NCMD"):
-            try:
-                self._rebirth |= booleans(message.payload).get(REBIRTH, False)
-            except ValueError as exc:
-                log.warning("command_is_no_payload", destination=self.destination, topic=message.topic, error=str(exc))
-        elif message.topic == self._state_topic:
-            self._host(message.payload)
-
-    def _host(self, payload: bytes) -> None:
-        """STATE of the primary host: JSON with online and timestamp."""
         try:
-            said = json.loads(payload)
-            online, at_ms = said["online"], said["timestamp"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            online = at_ms = None
-        if not isinstance(online, bool) or not isinstance(at_ms, int):
-            log.warning("state_is_not_understood", destination=self.destination, payload=repr(payload[:100]))
-            return
-        if at_ms >= self._host_ms:
-            self._host_ms, self._host_online = at_ms, online
+            if message.topic == self._host.topic:
+                self._host.said(message.payload)
+            elif not message.retain:  # a command is never retained: that would be a rebirth for each subscription
+                self._rebirth |= booleans(message.payload).get(REBIRTH, False)
+        except ValueError as exc:
+            if str(exc) != self._warned:
+                self._warned = str(exc)
+                log.warning("not_understood", destination=self.destination, topic=message.topic, error=str(exc))

@@ -121,12 +121,24 @@ class Retention:
         return True
 
     def _remove(self, gone: list[Stored]) -> None:
-        for one in gone:
-            with suppress(FileNotFoundError):  # somebody else was faster
-                (self._folder / one.path).unlink()
-            self.bytes -= one.size
-            self.removed += 1
-        self.tell(tuple(one.path for one in gone))
+        done, missing = list[str](), False
+        try:
+            for one in gone:
+                try:
+                    (self._folder / one.path).unlink()
+                except FileNotFoundError:  # removed since it was listed, by us or by somebody else
+                    missing = True
+                else:
+                    self.bytes -= one.size
+                    self.removed += 1
+                done.append(one.path)
+        finally:
+            if done:
+                self.tell(tuple(done))
+        if missing:
+            self.count()
+            self._old.forget()
+            self._any.forget()
         for folder in {(self._folder / one.path).parent for one in gone}:
             with suppress(OSError):  # not empty
                 folder.rmdir()
@@ -178,3 +190,7 @@ class _Plan:
 
     def done(self) -> None:
         self._first = None
+
+    def forget(self) -> None:
+        """The list is wrong."""
+        self._first, self._rest, self._made_at = None, iter(()), -1

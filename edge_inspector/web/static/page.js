@@ -80,11 +80,16 @@ async function catchUp() {
 }
 
 function hear(state) {
+  const back = state.online && seen.state?.online === false;
   seen.state = state;
   seen.heard = performance.now();
   seen.lost = "";
   skew = Date.parse(state.ts) - Date.now();
   $("stale").getAnimations().forEach((animation) => (animation.currentTime = 0));
+  if (back) {
+    $("reject-list").replaceChildren(); // nobody gets a picture while the station is away
+    catchUp().catch((error) => lose(error.message));
+  }
   draw();
 }
 
@@ -267,7 +272,7 @@ function drawPicture() {
   const right = wanted !== null && shot.dataset.id === String(wanted.id);
   shot.hidden = !right;
   $("no-shot").hidden = right;
-  text("no-shot", !seen.last ? "No part yet" : wanted ? "" : "No picture was kept of this part");
+  text("no-shot", !seen.last ? "No part yet" : wanted ? "" : seen.state?.online ? "No picture was kept of this part" : "No pictures while the station is away");
   text("caption", right ? `${wanted.camera} · ${wanted.kind === "overlay" ? "what was found" : "what the camera saw"}` : "");
   if (!wanted || right || loading) return;
   const wait = loadedAt + PICTURE_MS - performance.now();

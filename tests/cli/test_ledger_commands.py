@@ -239,6 +239,11 @@ def test_a_site_without_a_time_server_has_shifts_when_it_trusts_its_clock(tmp_pa
         "1",
         "ok",
     ]
+    for command in (["reconcile"], ["reconcile", "--shift"], ["summary"]):
+        told = CliRunner().invoke(ledger, [*command, str(path), "--since", "2026-11-22"]).stderr
+        assert told.startswith("1 parts of the book were triggered while the clock was not set")
+    trusted = CliRunner().invoke(ledger, ["reconcile", str(path), "--since", "2026-11-22", "--trust-clock"])
+    assert trusted.stderr == ""
     lines = said("reconcile", path, "--shift", "--trust-clock").splitlines()[1:]
     assert [line.split() for line in lines] == [["Sun", "2026-11-22", "06:00-14:00", "1", "1", "1", "1", "1", "ok"]]
 
@@ -426,6 +431,7 @@ def test_the_trail_is_shown_the_oldest_first(book: Path) -> None:
     lines = said("audit", book).splitlines()
     assert lines[1].split()[:4] == ["1", "2026-11-22", "06:30:00", "root"]
     assert r"spur 0.25 -> 0.5\x1b[31m" in " ".join(lines[1:])
+    assert all(len(line) <= 80 for line in lines)
     assert ["2", "2026-11-22", "06:30:00?", "plc:line"] in [line.split()[:4] for line in lines]
     assert said("audit", book, "--last", "1").split()[4] == "2"
     assert [row["what"] for row in json.loads(said("audit", book, "--json"))] == ["recipe_changed", "recipe_selected"]
