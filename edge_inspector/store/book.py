@@ -63,7 +63,7 @@ class Book:
 
         sqlite3.Error, OSError, DamagedBookError: there is none now; ask again later. StorageError: not our file.
         """
-        if self._connection is not None and self._gone:
+        if self._connection is not None and self._gone and not self.damage:
             self._bring_back(self._connection)
         if self.damage and not self._replaced:
             self._replace()
@@ -170,7 +170,7 @@ class Book:
         self._shut()
         saved = 0 if made(self.path).exists() else self._make_new()
         self.set_aside = take_place(self.path)
-        self._replaced = True
+        self._replaced, self._gone = True, False
         rescued = f"; {saved} messages for brokers were saved from it"
         if self.opened:
             text = f"the ledger was damaged ({self.damage}) and is kept as {self.set_aside}; a new one was begun"
@@ -195,7 +195,7 @@ class Book:
                 connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (self.last_row,))
                 entry = AuditEntry(self._clock.utc(), self._clock.synced(), "station", "book_replaced", detail)
                 audit.append(connection, entry)
-                saved = salvage_outbox(self.path, connection)
+                saved = salvage_outbox(self.path, connection) if self.path.exists() else 0
             connection.execute("PRAGMA journal_mode = DELETE")  # all of it is in one file that can be renamed
         finally:
             connection.close()

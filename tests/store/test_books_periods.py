@@ -19,8 +19,8 @@ from edge_inspector.store.book_file import connect_read_only
 from edge_inspector.store.ledger import Ledger
 from edge_inspector.store.periods import Period, between, parsed, shift_of, shifts_in
 from edge_inspector.store.reading import utc_text
-from edge_inspector.store.settings import LedgerSettings
 from edge_inspector.store.records import BookRefusal, BookTrigger
+from edge_inspector.store.settings import LedgerSettings
 
 BERLIN = ZoneInfo("Europe/Berlin")
 THREE = ("06:00", "14:00", "22:00")

@@ -283,3 +283,19 @@ def test_rows_of_which_a_damaged_book_gives_nonsense_are_left_behind(tmp_path: P
     book.damaged("made up")
     assert book.connection().execute("SELECT seq FROM outbox ORDER BY row").fetchall() == [(1,), (6,), (7,)]
     book.close()
+
+
+def test_a_book_that_is_damaged_and_deleted_is_replaced_all_the_same(tmp_path: Path) -> None:
+    """There is nothing left of which anything could be saved."""
+    path = tmp_path / "ledger"
+    book = Book(path, LedgerSettings.model_validate({}), MachineClock(), lambda: None)
+    book.connection()
+    path.unlink()
+    book.look()
+    book.damaged("made up")
+    assert book.connection().execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+    assert path.exists()
+    book.look()
+    book.connection()
+    assert [notice.code for notice in book.notices] == ["set_aside"]
+    book.close()
