@@ -51,7 +51,7 @@ def image(
     width: Annotated[int | None, Query(ge=16, le=4096, description="Not wider than this, px.")] = None,
     if_none_match: Annotated[str | None, Header(max_length=1024)] = None,
 ) -> Response:
-    """A picture. Each look is booked in the station's audit trail; while the station is away there is none."""
+    """A picture. Who sees it is booked in the station's audit trail, or they do not see it."""
     service = service_of(request)
     with service.book.open() as book:
         stored = read_image(book, number)
@@ -63,13 +63,13 @@ def image(
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     seen = f"{stored.result_id}, {stored.kind} of {stored.camera}, picture {number}"
     if if_none_match is not None and tag in (one.strip() for one in if_none_match.split(",")):
-        service.station.audit(caller, "image_read", seen)
+        service.station.audit_look(caller, seen)
         return Response(status_code=304, headers=headers)
     content = _read(service.images, stored)
     media = _MEDIA[Path(stored.path).suffix]
     if width is not None:
         content, media = _for_people(stored, content, width), "image/jpeg"
-    service.station.audit(caller, "image_read", seen)
+    service.station.audit_look(caller, seen)
     return Response(content, media_type=media, headers=headers)
 
 

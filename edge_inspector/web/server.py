@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from datetime import datetime, timezone
+from socket import socket
 from threading import Lock
 
 import structlog
@@ -29,6 +30,8 @@ from edge_inspector.web.tokens import token_file
 log = structlog.get_logger()
 _KEEP_ALIVE_S = 15
 _STOP_S = 3
+EXIT_LATER = 75
+"""As of `edge-inspector run`: what may work later."""
 _NICE = 19
 """A flood of requests takes only the processor time that the station leaves: a verdict goes before any page."""
 _HEADER_BYTES = 16 * 1024
@@ -54,11 +57,17 @@ def make_service(settings: StationConfig) -> Service:
     )
 
 
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info("web_listens", host=self.config.host, port=self.config.port, tls=self.config.is_ssl)
+
+
 def serve(settings: StationConfig) -> None:
-    """Until SIGTERM or SIGINT; then, or when the port is taken, SystemExit."""
+    """Until SIGTERM or SIGINT; then SystemExit 0, or `EXIT_LATER` when it could not listen."""
     os.nice(_NICE)
     web = settings.web
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             make_app(make_service(settings)),
             host=web.host,
@@ -78,10 +87,15 @@ def serve(settings: StationConfig) -> None:
         )
     )
     logging.getLogger("uvicorn.error").addFilter(_told)
-    log.info("web_listens", host=web.host, port=web.port, tls=web.tls)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has stopped
         signal.signal(number, lambda *_: sys.exit(0))
-    server.run()
+    try:
+        server.run()
+    except SystemExit:
+        if not server.started:
+            log.error("web_does_not_listen", host=web.host, port=web.port, remedy="free the port, or set web.port")
+            sys.exit(EXIT_LATER)
+        raise
 
 
 def _told(record: logging.LogRecord) -> bool:

@@ -22,6 +22,9 @@ METRICS_S = 1.0
 STATUS_S = 2.0
 """A daemon that needs longer for a word about itself counts as away."""
 ORDER_S = 5.0
+LOOK_S = 600.0
+"""Who looks at a picture again within this has looked at it once: a page asks for its pictures again and again."""
+_MOST_LOOKS = 10_000
 
 
 class Station:
@@ -31,6 +34,8 @@ class Station:
         self._client = client
         self._free = threading.BoundedSemaphore(AT_ONCE)
         self._metrics = Recent(self._ask_metrics, METRICS_S, time.monotonic)
+        self._looks: dict[tuple[str, str], float] = {}  # when each was booked, oldest first
+        self._looking = threading.Lock()
 
     def status(self) -> Mapping[str, Any] | None:
         """`StationStatus` as JSON has it; None: the station has just begun."""
@@ -64,6 +69,20 @@ class Station:
     def audit(self, caller: Caller, what: str, detail: str) -> None:
         """Book what somebody has seen. Refused, StationAway: it is not booked, so they may not see it."""
         self.order(caller, "audit", {"what": what, "detail": detail})
+
+    def audit_look(self, caller: Caller, detail: str) -> None:
+        """Book that somebody sees a picture, once in `LOOK_S`. As `audit`."""
+        look, now = (caller.name, detail), time.monotonic()
+        with self._looking:
+            booked = self._looks.get(look)
+        if booked is not None and now - booked < LOOK_S:
+            return
+        self.audit(caller, "image_read", detail)
+        with self._looking:
+            self._looks.pop(look, None)
+            self._looks[look] = now
+            while len(self._looks) > _MOST_LOOKS:
+                del self._looks[next(iter(self._looks))]
 
     def _ask_metrics(self) -> str | None:
         try:

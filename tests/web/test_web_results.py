@@ -78,7 +78,7 @@ def test_what_is_not_there_is_404(reader: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["status"]) == (role, role), path
 
 
-def test_a_picture_is_the_stored_file_and_each_look_is_audited(rig: Rig, reader: httpx.Client) -> None:
+def test_a_picture_is_the_stored_file_and_who_looks_is_audited_once(rig: Rig, reader: httpx.Client) -> None:
     number, sha256, path = rig.rows("SELECT id, sha256, path FROM images WHERE kind = 'original' LIMIT 1")[0]
     before = looks(rig, number)
     answer = reader.get(f"/v1/images/{number}").raise_for_status()
@@ -91,7 +91,7 @@ def test_a_picture_is_the_stored_file_and_each_look_is_audited(rig: Rig, reader:
     assert shown.shape[1] == 32
     again = reader.get(f"/v1/images/{number}", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    until("all three looks are booked", lambda: looks(rig, number) == before + 3)
+    until("the three looks are booked as one", lambda: looks(rig, number) == before + 1)
     who = rig.rows("SELECT who FROM audit WHERE what = 'image_read' ORDER BY id DESC LIMIT 1")[0][0]
     assert who.startswith("reader (")
 
@@ -124,11 +124,20 @@ def test_the_stream_brings_each_result_once_and_in_order(reader: httpx.Client) -
     assert resumed == list(range(int(last.split(".")[0]) + 1, int(last.split(".")[0]) + 5))
 
 
+def listen(streams: contextlib.ExitStack, reader: httpx.Client) -> httpx.Response:
+    """A stream; one that the test before has closed may still count for a moment."""
+    end = time.monotonic() + 5
+    while True:
+        answer = streams.enter_context(reader.stream("GET", "/v1/events"))
+        if answer.status_code == 200 or time.monotonic() >= end:
+            return answer
+        time.sleep(0.05)
+
+
 def test_one_token_cannot_take_all_streams(rig: Rig, reader: httpx.Client, operator: httpx.Client) -> None:
     with contextlib.ExitStack() as streams:
-        heard = [streams.enter_context(reader.stream("GET", "/v1/events")).iter_lines() for _ in range(8)]
-        for lines in heard:
-            assert next(lines) == "retry: 1000"
+        for _ in range(8):
+            assert next(listen(streams, reader).iter_lines()) == "retry: 1000"
         refused = reader.get("/v1/events")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         assert "at most 8" in refused.json()["error"]
