@@ -499,8 +499,8 @@ _CLI_INTRO = """\
 
 `edge-inspector COMMAND --help` says the same. Exit codes: 0 done, 2 something in a file or an argument must be
 changed, 3 books do not balance (`demo`, `ledger reconcile`); `doctor` ends with 1 when something fails. `run` and
-`web` also end with 75 for what may work later (a port, a disk), `run` with 70 for a bug; systemd should start them again
-after both.
+`web` also end with 75 for what may work later (a port, a disk), `run` with 70 for a bug; systemd should start them
+again after both.
 """
 
 

@@ -136,8 +136,9 @@ def listen(streams: contextlib.ExitStack, reader: httpx.Client) -> httpx.Respons
 
 def test_one_token_cannot_take_all_streams(rig: Rig, reader: httpx.Client, operator: httpx.Client) -> None:
     with contextlib.ExitStack() as streams:
-        for _ in range(8):
-            assert next(listen(streams, reader).iter_lines()) == "retry: 1000"
+        heard = [listen(streams, reader).iter_lines() for _ in range(8)]
+        for lines in heard:
+            assert next(lines) == "retry: 1000"
         refused = reader.get("/v1/events")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         assert "at most 8" in refused.json()["error"]
