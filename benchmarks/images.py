@@ -1,6 +1,6 @@
 """What keeping pictures costs: on the verdict's path, per picture, and other threads.
 
-    python benchmarks/images.py [--folder DIR] [--parts 400] [--json]
+    python benchmarks/images.py [--folder DIR] [--parts 400] [--json FILE]
 
 path: what a part costs the camera thread (`offer`) and the line loop (`belongs`, `settled`), in microseconds of the
 thread's own CPU time and of the wall clock, while the writer stores rejects of 5 megapixels as fast as it can.
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where pictures are written; default: a temporary folder")
     parser.add_argument("--parts", type=int, default=400)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, help="write all figures here, too")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -68,7 +68,9 @@ def main() -> None:
         "stored_meanwhile": stored,
         "delay_ms": {"idle": idle, "storing": busy},
     }
-    print(json.dumps(report) if options.json else text(report))
+    print(text(report))
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def photograph(pixel_format: PixelFormat) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What the ledger costs: bytes written per part (the wear of an SD card), CPU per part, results per second.
 
-    python benchmarks/ledger.py [--folder DIR] [--parts 2000] [--rates 1,5,50] [--json]
+    python benchmarks/ledger.py [--folder DIR] [--parts 2000] [--rates 1,5,50] [--json FILE]
 
 Each row is a process of its own: results with two defects and two messages for a broker that acknowledges each of them
 some time later, booked at a steady rate or as fast as it goes (rate 0). Bytes are the kernel's count of what the
@@ -60,10 +60,9 @@ def main() -> None:
                     [*command, "--one", f"{synchronous},{rate}"], check=True, capture_output=True, text=True
                 )
                 costs.append(Cost(**json.loads(output.stdout)))
-                if not arguments.json:
-                    print(_row(costs[-1]) if len(costs) > 1 else f"{_HEAD}\n{_row(costs[-1])}", flush=True)
-    if arguments.json:
-        print(json.dumps([asdict(cost) for cost in costs], indent=1))
+                print(_row(costs[-1]) if len(costs) > 1 else f"{_HEAD}\n{_row(costs[-1])}", flush=True)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")
 
 
 def measure(folder: Path, synchronous: str, rate_per_s: float, parts: int) -> Cost:
@@ -192,7 +191,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", type=int, default=2000, help="of each run, at the most")
     parser.add_argument("--rates", default="1,5,50", help="parts per second, besides as fast as it goes")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run at a rate, at the most")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, help="write all figures here, too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
