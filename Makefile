@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?= --parts 60 --rate 5
 SUITE ?=
 PYTEST_ARGS ?=
-# Most tests wait for a clock: two at a time, file by file, because fixtures are dear; tests/conftest.py says in which order.
-PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Most tests wait for a clock: three at a time, file by file, because fixtures are dear; tests/conftest.py says in which order.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -83,13 +83,14 @@ class Control:
             except (anyio.WouldBlock, anyio.BrokenResourceError):
                 continue
 
-    async def serve(self) -> None:
-        """Answer until cancelled."""
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer until cancelled; it has started when somebody may call."""
         self._rendering = anyio.Lock()  # not before: anyio 4.4 makes it only where a loop runs
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
         listener = await anyio.create_unix_listener(self.path, mode=0o660, backlog=_UNGREETED)
         async with listener, anyio.create_task_group() as tasks:
+            task_status.started()
             while True:
                 try:
                     stream = await listener.accept()

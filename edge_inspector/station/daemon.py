@@ -65,13 +65,13 @@ async def _serve(parts: Parts, control: Control) -> None:
     threads.start()
     try:
         async with anyio.create_task_group() as tasks:
+            await tasks.start(control.serve, name="control")
             for link in parts.links:
                 tasks.start_soon(keep_open, link, line.events.put_nowait, name=f"plc-{link.name}")
             tasks.start_soon(_vitals, line, name="vitals")
             tasks.start_soon(_timer, line, name="timer")
             tasks.start_soon(_pulse, line, progress, threads.publishers, name="pulse")
             tasks.start_soon(_signals, line, name="signals")
-            tasks.start_soon(control.serve, name="control")
             tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, name="stop-timeout")
             await line.run()
             with anyio.move_on_after(JOIN_S):  # what was decided is on its way to the PLC
