@@ -50,7 +50,8 @@ class Station:
             self.ledger.submit(BookResult(None, result, True, messages))
 
     def waiting(self, name: str) -> int:
-        return self.ledger.standing(name).waiting
+        """Messages in the outbox, and records that are not in the book yet."""
+        return self.ledger.standing(name).waiting + self.ledger.waiting
 
 
 @contextmanager
