@@ -71,7 +71,7 @@ async def received(link: DigitalLink) -> AsyncIterator[list[object]]:
             while True:
                 requests.append(await link.receive())
 
-    # Cancelled by its scope, as the station does: on Python 3.10 anyio cannot tell asyncio's own cancel from a time-out.
+    # Cancelled by its scope, as the station does: on Python 3.10 anyio takes asyncio's own cancel for a time-out.
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(receive)
         try:
