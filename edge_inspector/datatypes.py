@@ -78,6 +78,8 @@ class Reason(enum.IntEnum):
     MISSING_VIEW = 19
     STOPPING = 20
     NOT_DECIDABLE = 21
+    COUNT = 22
+    GOLDEN = 23
     DEFECT = 1000
 
 
@@ -87,6 +89,7 @@ ERROR_CODE: Mapping[Reason, int] = {
     Reason.UNANNOUNCED: 103,
     Reason.INFERENCE: 201,
     Reason.RECIPE: 301,
+    Reason.GOLDEN: 302,
     Reason.PLC_LINK: 401,
     Reason.BUFFER_OVERRUN: 402,
     Reason.STORAGE: 501,
@@ -413,6 +416,8 @@ class ThresholdState:
     """The confidence from which a detection counts, per class index; a snapshot is stamped into each result."""
 
     by_class: tuple[float, ...]
+    policy: str = "fixed"
+    """Who made them: the name of a policy, as `[recipes.X.adaptive]` has it."""
 
 
 @dataclass(frozen=True)
@@ -440,7 +445,9 @@ class Judgement:
     defects: tuple[Defect, ...] = ()
     views_judged: int = 0
     margin: float | None = None
-    """As in `InspectionResult`."""
+    rule: str = ""
+    peaks: tuple[float, ...] = ()
+    """All three as in `InspectionResult`."""
 
 
 @dataclass(frozen=True)
@@ -498,6 +505,12 @@ class InspectionResult:
     """The camera's own number of the picture of each of `views`; -1 = there was none."""
     margin: float | None = None
     """How near it was: the smallest distance of a score from its class's threshold, None = nothing had a score."""
+    rule: str = ""
+    """The recipe's rule that decided; empty = none of them: nothing spoke against the part, or `reason` says what."""
+    peaks: tuple[float, ...] = ()
+    """The highest score of each class in what its rules look at, 0 = nothing seen; from this thresholds learn."""
+    policy: str = "fixed"
+    """Which policy made the thresholds."""
 
     @property
     def result_id(self) -> str:

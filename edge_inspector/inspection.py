@@ -125,6 +125,9 @@ class Inspection:
             stage_ns=_stage_times(self.views),
             frame_ids=tuple(frames.get(camera, -1) for camera in self.job.cameras),
             margin=judgement.margin,
+            rule=judgement.rule,
+            peaks=judgement.peaks,
+            policy=self.job.thresholds.policy,
         )
         return replace(self, result=result)
 

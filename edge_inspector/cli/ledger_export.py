@@ -42,6 +42,7 @@ COLUMNS: Mapping[str, Callable[[StoredResult], object]] = {
     "reason": lambda r: r.reason.name.lower(),
     "reason_no": lambda r: r.reason_no,
     "reason_text": lambda r: r.reason_text,
+    "rule": lambda r: r.rule,
     "margin": lambda r: r.margin,
     "defect_count": lambda r: len(r.defects),
     "defects": lambda r: [_defect(defect) for defect in r.defects],
@@ -55,6 +56,8 @@ COLUMNS: Mapping[str, Callable[[StoredResult], object]] = {
     "replayed": lambda r: r.replayed,
     "model_hash": lambda r: r.model_hash,
     "thresholds": lambda r: list(r.thresholds),
+    "policy": lambda r: r.policy,
+    "peaks": lambda r: list(r.peaks),
     "boot_id": lambda r: r.boot_id,
     "images": lambda r: [{"kind": i.kind, "path": i.path, "sha256": i.sha256} for i in r.images if not i.removed_utc],
 }
@@ -150,6 +153,7 @@ def _schema(arrow: Any) -> Any:
         "frame_ids": arrow.list_(whole),
         "stage_ms": arrow.list_(arrow.struct({"stage": text, "ms": real})),
         "thresholds": arrow.list_(real),
+        "peaks": arrow.list_(real),
         "images": arrow.list_(arrow.struct({"kind": text, "path": text, "sha256": text})),
     }
     return arrow.schema([arrow.field(name, types[name]) for name in COLUMNS])

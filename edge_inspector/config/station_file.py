@@ -14,6 +14,7 @@ from edge_inspector import plugins
 from edge_inspector.config.web import WebSettings
 from edge_inspector.errors import ConfigError
 from edge_inspector.settings import CameraConfig, LocalPath, Name, PlcConfig, PluginConfig, Recipe, Settings
+from edge_inspector.settings.line_rules import AnyLineRule
 from edge_inspector.store.images.settings import ImageSettings
 from edge_inspector.store.settings import LedgerSettings
 
@@ -106,5 +107,6 @@ class StationConfig(Settings):
     publishers: dict[Name, AnyPublisher] = Field(default_factory=dict)
     ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings.model_validate({}))
     images: ImageSettings | None = None
+    line_rules: tuple[AnyLineRule, ...] = Field((), max_length=32)
     web: WebSettings = Field(default_factory=lambda: WebSettings.model_validate({}))
     log: LogSettings = Field(default_factory=lambda: LogSettings.model_validate({}))

@@ -82,6 +82,8 @@ class ResultPayload(Payload):
     attempt: int
     clock_synced: bool
     margin: float | None = None
+    rule: str | None = None
+    policy: str | None = None
 
 
 class DefectItem(Payload):
@@ -178,6 +180,8 @@ def result_payload(result: InspectionResult, identity: Identity) -> ResultPayloa
         attempt=trigger.attempt,
         clock_synced=trigger.clock_synced,
         margin=None if result.margin is None else round(result.margin, 4),
+        rule=result.rule or None,
+        policy=result.policy,
     )
 
 

@@ -9,18 +9,20 @@ from edge_inspector.station.announcements import windows
 from edge_inspector.station.attempts import Attempts
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.parts import LoadedRecipe, Parts
+from edge_inspector.station.thresholds import Thresholds
 
 
 class Acceptance:
     """On the event loop. One row of numbers for all that the station inspects, whoever asked for it."""
 
-    def __init__(self, parts: Parts, next_seq: int, booking: Booking) -> None:
+    def __init__(self, parts: Parts, next_seq: int, booking: Booking, thresholds: Thresholds) -> None:
         self.next_seq = next_seq
         self.last_part_ns: int | None = None
         """When the line's last part came (CLOCK_MONOTONIC)."""
         self._posted = 0
         self._parts = parts
         self._booking = booking
+        self._thresholds = thresholds
         self._attempts = Attempts(parts.ledger.recent_attempts())
 
     @property
@@ -73,5 +75,5 @@ class Acceptance:
         slot = self._booking.accepted(trigger)
         self.next_seq += 1
         margin_ns = int(settings.output_margin_ms * 1e6)
-        job = Job(recipe.cameras, recipe.criteria, recipe.thresholds, recipe.model_hash, margin_ns)
+        job = Job(recipe.cameras, recipe.criteria, self._thresholds.now(recipe), recipe.model_hash, margin_ns)
         return Inspection(trigger, job, doubtful=frozenset(doubtful)), slot

@@ -62,7 +62,7 @@ def carry_out(condition: Condition, command: int) -> int:
     elif command in _MODES:
         condition.mode = _MODES[command]
     elif command == ACK_LINE_STOP:
-        condition.line_stop.acknowledge()
+        condition.line_rules.acknowledge()
     elif command not in (RESET, ABORT, CLEAR_COUNTERS):
         return NOT_SUPPORTED
     return DONE

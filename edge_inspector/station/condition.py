@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from edge_inspector.datatypes import ERROR_CODE, Mode, Reason
 from edge_inspector.interfaces import StationStatus
 from edge_inspector.station.announcements import Announcements
-from edge_inspector.station.line_stop import LineStop
+from edge_inspector.station.camera_health import CameraHealth
+from edge_inspector.station.changeover import Changeover
+from edge_inspector.station.golden import Golden
+from edge_inspector.station.line_rules import LineRules
 from edge_inspector.station.links import Links
 from edge_inspector.station.models import Models
 from edge_inspector.station.parts import LoadedRecipe, Parts
+from edge_inspector.station.thresholds import Thresholds
 
 
 @dataclass
@@ -25,7 +29,11 @@ class Condition:
     recipe: LoadedRecipe
     announcements: Announcements
     models: Models
-    line_stop: LineStop
+    line_rules: LineRules
+    thresholds: Thresholds
+    golden: Golden
+    camera_health: CameraHealth
+    changeover: Changeover
     links: Links
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
@@ -49,6 +57,10 @@ class Condition:
 
     def blocked(self) -> tuple[Reason, str] | None:
         """Why no part can be inspected now, None = the station is fit."""
+        return self._held() or self._not_set_up() or self._not_trusted() or self._full()
+
+    def _held(self) -> tuple[Reason, str] | None:
+        """Somebody wants no part inspected."""
         if self.stopping:
             return Reason.STOPPING, "the station is stopping"
         if self.halted:
@@ -57,6 +69,10 @@ class Condition:
             return Reason.NOT_READY, f"halted by {self.held_by}"
         if self.setup_by:
             return Reason.NOT_READY, f"setup mode, ordered by {self.setup_by}"
+        return None
+
+    def _not_set_up(self) -> tuple[Reason, str] | None:
+        """Recipe, model and cameras are not there yet, or not any more."""
         if self.recipe_error:
             return Reason.RECIPE, self.recipe_error
         why_not = self.models.why_not(self.recipe.name)
@@ -69,12 +85,24 @@ class Condition:
                 return Reason.NOT_READY, f"camera {camera} is taking the features of recipe {self.recipe.name}"
             if camera in self.refused:
                 return Reason.RECIPE, self.refused[camera]
+        changing = self.changeover.why_not()
+        return (Reason.NOT_READY, changing) if changing else None
+
+    def _not_trusted(self) -> tuple[Reason, str] | None:
+        """It would judge, but nobody could trust its word."""
+        blind = self.camera_health.why_not(self.recipe)
+        if blind:
+            return Reason.CAMERA, blind
+        unproven = self.golden.why_not(self.recipe) if self.mode is Mode.PRODUCTION else None
+        if unproven is not None:
+            return unproven
         doubt = self.announcements.doubt(self.recipe.cameras) if self.recipe.settings.trigger == "announced" else ""
-        if doubt:
-            return Reason.UNANNOUNCED, doubt
-        if self.parts.flight.full:
-            return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
-        return None
+        return (Reason.UNANNOUNCED, doubt) if doubt else None
+
+    def _full(self) -> tuple[Reason, str] | None:
+        if not self.parts.flight.full:
+            return None
+        return Reason.STORAGE, f"the flight record is full: {self.parts.ledger.error or 'the ledger is behind'}"
 
     def status(
         self, open_parts: int, occupied: bool, acquiring: bool, silent: list[str], alarmed: bool
@@ -94,14 +122,16 @@ class Condition:
             and not self.recipe_error
             and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
             warning=bool(self.publishers_down or self.links.away or self.models.warning(self.recipe.name))
-            or bool(self.images_trouble)
+            or bool(self.images_trouble or self.thresholds.warning(self.recipe))
             or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,
             clock_synced=self.parts.clock.synced(),
             queue_depth=open_parts,
-            line_stop=self.line_stop.reason,
+            line_stop=self.line_rules.reason,
             alarm=alarmed,
+            degraded=bool(self.camera_health.warning(self.recipe)),
+            golden_due=self.golden.due(self.recipe),
             runs_by_itself=self.recipe.settings.trigger in ("line", "timer"),
         )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from edge_inspector.datatypes import Picture, Reason
+from edge_inspector.datatypes import InspectionResult, Picture, Reason
 from edge_inspector.inspection import Inspection
 from edge_inspector.interfaces import PlcLink
 from edge_inspector.station.booking import Booking
-from edge_inspector.station.line_stop import LineStop
 from edge_inspector.station.links import Links
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.pictures import Pictures
@@ -39,7 +38,15 @@ class InWork:
     picture that is on its way, `settled` those that have a verdict and still a view to come.
     """
 
-    def __init__(self, parts: Parts, links: Links, booking: Booking, pictures: Pictures, line_stop: LineStop) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        links: Links,
+        booking: Booking,
+        pictures: Pictures,
+        then: Sequence[Callable[[InspectionResult], None]],
+    ) -> None:
+        """`then` are told of each verdict when the PLC and the books have it."""
         self.open: dict[int, Open] = {}
         self.exposing: dict[str, int] = {}
         self.parts_of: dict[Picture, int] = {}
@@ -48,7 +55,7 @@ class InWork:
         self._links = links
         self._booking = booking
         self._pictures = pictures
-        self._line_stop = line_stop
+        self._then = then
 
     def inspection(self, seq: int) -> Inspection | None:
         """The part of this number, open or not; None = it is forgotten."""
@@ -84,9 +91,8 @@ class InWork:
         self._pictures.settled(result)
         if told:
             self._booking.told_at(result, told_ns)
-        stop = self._line_stop.settled(result)
-        if stop:
-            self._booking.event("alarm", "line_stop", stop)
+        for tell in self._then:
+            tell(result)
 
     def _late(self, seq: int, step: Callable[[Inspection, int], Inspection], now: int) -> None:
         """A view of a part that is settled: booked as late, and it reaches nobody."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from edge_inspector.datatypes import PreparePlan, Reason
+from edge_inspector.datatypes import Mode, PreparePlan, Reason
 from edge_inspector.interfaces import (
     Alive,
     CommandAnswer,
@@ -35,7 +35,9 @@ from edge_inspector.station.acceptance import Acceptance
 from edge_inspector.station.announcements import Announcements, windows
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.by_itself import ByItself
+from edge_inspector.station.camera_health import CameraHealth
 from edge_inspector.station.cameras import Cameras
+from edge_inspector.station.changeover import Changeover
 from edge_inspector.station.condition import Condition
 from edge_inspector.station.events import (
     CameraDown,
@@ -71,9 +73,10 @@ from edge_inspector.station.events import (
     WindowClosed,
 )
 from edge_inspector.station.fitness import Fitness
+from edge_inspector.station.golden import Golden
 from edge_inspector.station.in_work import InWork, Open
 from edge_inspector.station.inbox import Inbox
-from edge_inspector.station.line_stop import LineStop
+from edge_inspector.station.line_rules import LineRules
 from edge_inspector.station.links import Links
 from edge_inspector.station.live_view import LiveView
 from edge_inspector.station.manual import Manual
@@ -84,6 +87,7 @@ from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.pictures import Pictures
 from edge_inspector.station.setup_mode import SetupMode
 from edge_inspector.station.stalls import StallWatch
+from edge_inspector.station.thresholds import Thresholds
 from edge_inspector.station.views import failed, measured
 
 log = structlog.get_logger()
@@ -98,7 +102,13 @@ class Line:
         self.announcements = Announcements(parts.cameras)
         self.booking = Booking(parts, emit)
         self.live = LiveView(parts.cameras, parts.clock)
-        self.pictures = Pictures([self.live] if parts.images is None else [parts.images, self.live])
+        self.camera_health = CameraHealth(parts)
+        images = [] if parts.images is None else [parts.images]
+        self.pictures = Pictures([*images, self.camera_health, self.live])
+        self._thresholds = Thresholds(parts, self.booking)
+        self._golden = Golden(parts, self.booking)
+        self._line_rules = LineRules(parts, self.booking)
+        self._changeover = Changeover(parts, self.booking)
         self.models = Models(parts.recipes, self.booking.event)
         active = parts.recipes[parts.active_recipe]
         self.links = Links(parts.links, parts.master, self.booking)
@@ -107,7 +117,11 @@ class Line:
             active,
             self.announcements,
             self.models,
-            LineStop(parts.limits.line_stop_after),
+            self._line_rules,
+            self._thresholds,
+            self._golden,
+            self.camera_health,
+            self._changeover,
             self.links,
             down=down,
         )
@@ -118,7 +132,8 @@ class Line:
         self.status: StationStatus | None = None
         self._loop = asyncio.get_running_loop()
         self._emit = emit
-        self.work = InWork(parts, self.links, self.booking, self.pictures, self.condition.line_stop)
+        then = (self._thresholds.settled, self._golden.settled, self._line_rules.settled)
+        self.work = InWork(parts, self.links, self.booking, self.pictures, then)
         self._by_itself = ByItself(
             parts,
             self.condition,
@@ -133,13 +148,14 @@ class Line:
         self._fitness = Fitness(
             parts, self.condition, self.models, self.booking, self.links, self.work, self._by_itself, self.stalls
         )
-        self._acceptance = Acceptance(parts, next_seq, self.booking)
+        self._acceptance = Acceptance(parts, next_seq, self.booking, self._thresholds)
         self._setup = SetupMode(self.condition, self.live, self.booking, parts.clock)
         inbox = Inbox(parts.flight.path.parent)
         self.manual = Manual(
             self.condition, self._acceptance, self.booking, inbox, self._idle, self._size_of, self.post
         )
-        self._orders = Orders(self.condition, self.booking, self._setup, self.live, self.manual, self._select)
+        more = {**self._thresholds.orders(), **self._golden.orders(self.condition)}
+        self._orders = Orders(self.condition, self.booking, self._setup, self.live, self.manual, self._select, more)
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
         self._handlers = self._what_to_do()
@@ -260,6 +276,7 @@ class Line:
             self.links.written(link, request)
         elif isinstance(request, PartFeedback):
             self.booking.feedback(request)
+            self._thresholds.feedback(request)
         elif isinstance(request, OutputOrder):
             self.outputs.put(request)
         elif isinstance(request, RecipeRequest):
@@ -275,33 +292,41 @@ class Line:
         before = self.condition.recipe
         answer = commands.select_recipe(self.condition, request)
         if answer.accepted:
-            self._selected(before)
+            self._selected(before, f"plc:{link.name}")
             if self.condition.recipe is not before:
                 changed = f"{before.name} -> {self.condition.recipe.name}"
                 self.booking.audit(f"plc:{link.name}", "recipe_selected", changed)
         return answer
 
-    def _select(self, recipe: LoadedRecipe) -> None:
+    def _select(self, recipe: LoadedRecipe, who: str) -> None:
         """For an order, where no PLC selects recipes."""
         before, self.condition.recipe, self.condition.recipe_error = self.condition.recipe, recipe, ""
         log.info("recipe_selected", recipe=recipe.name)
-        self._selected(before)
+        self._selected(before, who)
 
-    def _selected(self, before: LoadedRecipe) -> None:
+    def _selected(self, before: LoadedRecipe, who: str) -> None:
         self._set_cameras(before)
         self.models.select(self.condition.recipe.name)
+        self._changeover.begins(before, self.condition.recipe, who)
+        self._golden.selected(self.condition.recipe)
 
     async def _carry_out(self, link: PlcLink, command: int) -> int:
         """Status.CommandResult."""
         if not self.links.may_command(link):
             return commands.REFUSED
-        stopped_for = self.condition.line_stop.reason
+        stopped_for = self._line_rules.reason
+        golden_before = self.condition.mode is Mode.GOLDEN
         result = commands.carry_out(self.condition, command)
         if result == commands.DONE:
             what, detail = commands.IN_WORDS[command]
             if command == commands.ACK_LINE_STOP:
                 detail = f"{detail} {stopped_for}"
             self.booking.audit(f"plc:{link.name}", what, detail)
+        golden_now = self.condition.mode is Mode.GOLDEN
+        if golden_now and command == commands.GOLDEN_RUN:
+            self._golden.mode_on(self.condition.recipe, f"plc:{link.name}")
+        elif golden_before and not golden_now:
+            self._golden.mode_off()
         if command == commands.ABORT:
             await self.work.settle_all(Reason.ABORTED, "aborted by command")
         elif command == commands.RESET:
@@ -451,6 +476,7 @@ class Line:
         return any(camera in self.work.exposing for camera in cameras) or self.announcements.waiting(cameras)
 
     async def _tell_status(self) -> None:
+        self._changeover.look(ready=self.condition.blocked() is None)
         silent = [camera for camera, seq in self.work.exposing.items() if seq not in self.work.open]
         acquiring = bool(self.work.exposing) or self._acquiring()
         status = self.condition.status(len(self.work.open), self._occupied(), acquiring, silent, self.booking.alarmed)

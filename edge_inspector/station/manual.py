@@ -302,4 +302,5 @@ def _facts(result: InspectionResult) -> dict[str, object]:
         "thresholds": result.thresholds,
         "model_hash": result.model_hash,
         "margin": result.margin,
+        "rule": result.rule,
     }

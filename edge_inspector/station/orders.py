@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import structlog
 from pydantic import Field, StrictBool, StringConstraints, ValidationError
@@ -26,6 +26,10 @@ DONE = OrderAnswer(done=True)
 UNWRITABLE = OrderAnswer(
     done=False, text="the ledger cannot be written, so nobody could see who has looked", facts={"not_ready": True}
 )
+
+
+Known: TypeAlias = tuple[type[Settings], Callable[..., OrderAnswer | None]]
+"""An order's arguments, and what carries it out: it takes who, the arguments and where a later answer goes."""
 
 
 class Nothing(Settings):
@@ -71,9 +75,10 @@ class Orders:
         setup: SetupMode,
         live: LiveView,
         manual: Manual,
-        select: Callable[[LoadedRecipe], None],
+        select: Callable[[LoadedRecipe, str], None],
+        more: Mapping[str, Known],
     ) -> None:
-        """`select` makes a recipe the active one."""
+        """`select` makes a recipe the active one, ordered by whom; `more` are orders that others carry out."""
         self._condition = condition
         self._booking = booking
         self._setup = setup
@@ -81,7 +86,7 @@ class Orders:
         self._manual = manual
         self._select = select
         self._watching: dict[tuple[str, str], int] = {}
-        self._known: Mapping[str, tuple[type[Settings], Callable[..., OrderAnswer | None]]] = {
+        self._known: Mapping[str, Known] = {
             "audit": (Audit, self._audit),
             "ack_line_stop": (Nothing, self._ack_line_stop),
             "reset": (Nothing, self._reset),
@@ -91,6 +96,7 @@ class Orders:
             "recipe": (ByRecipe, self._recipe),
             "live": (Live, self._look),
             "inspect": (Inspect, self._inspect),
+            **more,
         }
 
     def carry_out(self, event: Ordered) -> None:
@@ -120,10 +126,10 @@ class Orders:
         return DONE
 
     def _ack_line_stop(self, who: str, _asked: Nothing, _: Reply) -> OrderAnswer:
-        reason = self._condition.line_stop.reason
+        reason = self._condition.line_rules.reason
         if not reason:
             return OrderAnswer(done=True, text="no line stop was asked for")
-        self._condition.line_stop.acknowledge()
+        self._condition.line_rules.acknowledge()
         self._booking.audit(who, "line_stop_acknowledged", f"reason number {reason}")
         return DONE
 
@@ -172,7 +178,7 @@ class Orders:
             text = f"recipe {asked.number or repr(asked.name)}: expected one of {known}"
             return OrderAnswer(done=False, text=text)
         before = condition.recipe.name
-        self._select(found)
+        self._select(found, who)
         self._booking.audit(who, "recipe_selected", f"{before} -> {found.name}")
         return DONE
 

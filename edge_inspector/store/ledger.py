@@ -247,6 +247,11 @@ class Ledger:
         rows = self._read("SELECT value FROM meta WHERE name = 'configuration'")
         return {str(key): str(value) for (values,) in rows for key, value in json.loads(values).items()}
 
+    def kept(self, name: str) -> str | None:
+        """The newest value that `BookKept` booked by this name, None = none. Before `run`."""
+        rows = self._read("SELECT value FROM kept WHERE name = ?", name)
+        return str(rows[0][0]) if rows else None
+
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Before `run`; of a large book this may be the first reading of a damaged page: then of the new one."""
         try:

@@ -17,7 +17,7 @@ _TOGETHER = 500  # results whose defects and pictures are fetched by one query
 _RESULT = (
     "SELECT seq, result_id, wall_utc, clock_synced, trigger_seq, part_id, attempt, mode, recipe, recipe_no, boot_id, "
     "evaluation, reason, reason_no, reason_text, views, frame_ids, views_judged, thresholds, model_hash, cycle_ms, "
-    "stage_ns, replayed, told, acknowledged_utc, margin FROM results JOIN triggers USING (seq)"
+    "stage_ns, replayed, told, acknowledged_utc, margin, rule, peaks, policy FROM results JOIN triggers USING (seq)"
 )
 _IMAGE = (
     "SELECT id, seq, result_id, camera, kind, why, path, sha256, size_bytes, lossless, pixel_format, height, width, "
@@ -67,6 +67,9 @@ class StoredResult:
     told: bool | None
     acknowledged_utc: str | None
     margin: float | None
+    rule: str
+    peaks: tuple[float, ...]
+    policy: str
     defects: tuple[Defect, ...]
     images: tuple[StoredImage, ...]
 
@@ -195,6 +198,9 @@ def _result(row: sqlite3.Row, defects: tuple[Defect, ...], images: tuple[StoredI
         told=None if row["told"] is None else bool(row["told"]),
         acknowledged_utc=row["acknowledged_utc"],
         margin=row["margin"],
+        rule=row["rule"],
+        peaks=tuple(json.loads(row["peaks"])),
+        policy=row["policy"],
         defects=defects,
         images=images,
     )

@@ -135,6 +135,15 @@ class BookConfiguration:
 
 
 @dataclass(frozen=True)
+class BookKept:
+    """What the line must remember over a restart: the newest value of a name counts. JSON."""
+
+    name: str
+    value: str
+    utc: str
+
+
+@dataclass(frozen=True)
 class BookStarted:
     """The program has started; `flight_kept`: it knows what the last run left open. `first_seq` is its first part's."""
 
@@ -184,6 +193,7 @@ LedgerRecord: TypeAlias = (
     | BookImageRemoved
     | BookAudit
     | BookConfiguration
+    | BookKept
     | BookStarted
     | BookStopped
     | GivenUp

@@ -86,6 +86,14 @@ STEPS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, boot_id INTEGER NOT NULL UNIQUE, started_utc TEXT NOT NULL, first_seq INTEGER NOT NULL,
         flight_kept INTEGER NOT NULL, stopped_utc TEXT);
     """,
+    """
+    ALTER TABLE results ADD COLUMN rule TEXT NOT NULL DEFAULT '';
+    -- The highest score of each class, JSON; '[]' = written by older software.
+    ALTER TABLE results ADD COLUMN peaks TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE results ADD COLUMN policy TEXT NOT NULL DEFAULT 'fixed';
+    -- What the line must remember over a restart besides parts, by name: JSON that its owner understands.
+    CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL, wall_utc TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Step n makes version n from n-1. A step only adds, so that software of an older version can still use the book;
 one that cannot keep this promise also sets meta.oldest_software to its own version."""

@@ -19,6 +19,7 @@ from edge_inspector.store.records import (
     BookFeedback,
     BookImage,
     BookImageRemoved,
+    BookKept,
     BookLate,
     BookRefusal,
     BookResult,
@@ -151,6 +152,10 @@ def _configuration(connection: sqlite3.Connection, record: BookConfiguration) ->
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('configuration', ?)", (json.dumps(dict(record.values)),))
 
 
+def _kept(connection: sqlite3.Connection, record: BookKept) -> None:
+    connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (record.name, record.value, record.utc))
+
+
 def _started(connection: sqlite3.Connection, record: BookStarted) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO runs (boot_id, started_utc, first_seq, flight_kept) VALUES (?, ?, ?, ?)",
@@ -189,6 +194,7 @@ WRITERS: Mapping[type[Any], Callable[[sqlite3.Connection, Any], None]] = {
     BookImageRemoved: _image_removed,
     BookAudit: _audit,
     BookConfiguration: _configuration,
+    BookKept: _kept,
     BookStarted: _started,
     BookStopped: _stopped,
     GivenUp: _given_up,
@@ -238,8 +244,8 @@ def _write_result(connection: sqlite3.Connection, record: BookResult) -> None:
     r, seq = record.result, record.result.trigger.seq
     connection.execute(
         "INSERT INTO results (seq, evaluation, reason, reason_no, reason_text, views, frame_ids, views_judged, "
-        "thresholds, model_hash, settled_ns, cycle_ms, stage_ns, replayed, told, margin) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "thresholds, model_hash, settled_ns, cycle_ms, stage_ns, replayed, told, margin, rule, "
+        "peaks, policy) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             seq,
             int(r.evaluation),
@@ -257,6 +263,9 @@ def _write_result(connection: sqlite3.Connection, record: BookResult) -> None:
             int(record.replay),
             None if record.told is None else int(record.told),
             r.margin,
+            r.rule,
+            json.dumps(r.peaks),
+            r.policy,
         ),
     )
     connection.executemany(

@@ -111,11 +111,14 @@ class Result(BaseModel):
     views: tuple[str, ...]
     views_judged: int
     frame_ids: tuple[int, ...]
+    rule: str = Field(description="Name of the rule that decided; empty: none of the recipe's rules.")
     margin: float | None = Field(description="Smallest distance of a score from its threshold; null: no score.")
     cycle_ms: float
     stage_ms: dict[str, float]
     model: str = Field(description="SHA-256 of the network.")
     thresholds: tuple[float, ...]
+    policy: str = Field(description="Which threshold policy made them.")
+    peaks: tuple[float, ...] = Field(description="Highest score of each class, by class number; empty: not booked.")
     told: bool | None = Field(description="Whether the PLC could read it; null: nobody knows.")
     acknowledged_utc: str | None
     replayed: bool
@@ -144,11 +147,14 @@ class Result(BaseModel):
             views=stored.views,
             views_judged=stored.views_judged,
             frame_ids=stored.frame_ids,
+            rule=stored.rule,
             margin=stored.margin,
             cycle_ms=stored.cycle_ms,
             stage_ms={name: ns / 1e6 for name, ns in stored.stage_ns.items()},
             model=stored.model_hash,
             thresholds=stored.thresholds,
+            policy=stored.policy,
+            peaks=stored.peaks,
             told=stored.told,
             acknowledged_utc=stored.acknowledged_utc,
             replayed=stored.replayed,

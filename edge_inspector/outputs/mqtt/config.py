@@ -11,7 +11,7 @@ from edge_inspector.settings import LocalPath, PluginConfig, Settings
 PORT, TLS_PORT = 1883, 8883  # IANA's
 
 Topic = Annotated[str, StringConstraints(pattern=r"^[^/#+\x00]+(/[^/#+\x00]+)*$", max_length=400)]
-Command = Literal["ack_line_stop", "reset", "halt", "resume", "setup", "recipe"]
+Command = Literal["ack_line_stop", "reset", "halt", "resume", "setup", "recipe", "feedback", "golden"]
 
 
 class Tls(Settings):

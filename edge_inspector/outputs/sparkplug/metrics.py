@@ -34,6 +34,7 @@ RESULT: Mapping[str, _Field] = {
     "Result/Reason": _Field(DataType.STRING, lambda r: r.reason),
     "Result/DefectCount": _Field(DataType.INT32, lambda r: r.defect_count),
     "Result/MaxScore": _Field(DataType.DOUBLE, lambda r: r.max_score),
+    "Result/Rule": _Field(DataType.STRING, lambda r: r.rule),
     "Result/Margin": _Field(DataType.DOUBLE, lambda r: r.margin),
     "Result/CycleMs": _Field(DataType.DOUBLE, lambda r: r.cycle_ms),
     "Result/AcquireMs": _Field(DataType.DOUBLE, lambda r: r.acq_ms),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason, Trigger
-from edge_inspector.station.line_stop import LineStop
+from edge_inspector.station.line_rules import LineRules
 
 OK, BAD = Evaluation.OK, Evaluation.NOT_OK
 
