@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -381,16 +382,118 @@ class Limits:
     unit: str = ""
 
 
+Measure = Literal["length_px", "width_px", "area_px2", "length_mm", "width_mm", "area_mm2"]
+"""What of a finding a rule looks at."""
+Trapezoid: TypeAlias = tuple[float, float, float, float, float, float]
+"""Between y = `top` and `bottom`: top, bottom, left x at both, right x at both."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A part of one camera's picture: its area in trapezoids that do not overlap, undistorted full-image pixels.
+
+    Edges of pixels are whole numbers, as boxes have them. A zone `outside` is all that the named one is not.
+    """
+
+    name: str
+    camera: str
+    trapezoids: tuple[Trapezoid, ...]
+    outside: bool = False
+
+    @cached_property
+    def columns(self) -> npt.NDArray[np.float64]:
+        """(6, n): the trapezoids, ready for arithmetic."""
+        return np.array(self.trapezoids, np.float64).reshape(-1, 6).T
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rule looks: at the pictures of `cameras`, and where there are zones only in them."""
+
+    cameras: tuple[str, ...]
+    zones: tuple[Zone, ...] = ()
+
+
+@dataclass(frozen=True)
+class DefectRule:
+    """Findings that make a part bad; no name = what holds where no rule of the recipe speaks of a class.
+
+    A finding counts when it is larger than each of `larger_than`; so many, and so large together, must be in one
+    picture, or `together` in all, and that in so many views. Grey: below its threshold by a score, by a share of a size.
+    """
+
+    name: str
+    classes: frozenset[int]
+    place: Place
+    larger_than: tuple[tuple[Measure, float], ...] = ()
+    total_larger_than: tuple[tuple[Measure, float], ...] = ()
+    at_least: int = 1
+    together: bool = False
+    in_views: int = 1
+    grey_score: float = 0.0
+    grey_size: float = 0.0
+
+
+@dataclass(frozen=True)
+class PresenceRule:
+    """How many there must be in each picture, the limits themselves included."""
+
+    name: str
+    classes: frozenset[int]
+    place: Place
+    least: int
+    most: float
+    grey_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class MeasureRule:
+    """The limits of one value; nearer to them than `grey` it is in doubt."""
+
+    name: str
+    value: int
+    place: Place
+    limits: Limits
+    grey: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClassifyRule:
+    """Which classes of a view are good, and by how much the best of them must lead the rest."""
+
+    name: str
+    good: frozenset[int]
+    place: Place
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class TolerateRule:
+    """Findings that are no defect; its zones are the outsides of those in which they must lie wholly."""
+
+    name: str
+    classes: frozenset[int]
+    place: Place
+
+
+Rule: TypeAlias = DefectRule | PresenceRule | MeasureRule | ClassifyRule | TolerateRule
+"""A rule of a recipe, ready to judge by: classes are indices."""
+
+
 @dataclass(frozen=True)
 class Criteria:
     """What a bundle says of its classes: their names, those that are no defect, and the limits of measured values.
 
-    `limits` has one entry for each class where the model measures, and none otherwise.
+    `limits` has one entry for each class where the model measures, and none otherwise. `rules` are the recipe's, and
+    what holds where they say nothing; without any the bundle's word is all. `stand_ins`: a finding without an area
+    only stands for its view, as those of anomaly maps do.
     """
 
     classes: tuple[str, ...]
     good: frozenset[int] = frozenset()
     limits: tuple[Limits, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    stand_ins: bool = False
 
 
 @dataclass(frozen=True)
@@ -508,7 +611,8 @@ class InspectionResult:
     rule: str = ""
     """The recipe's rule that decided; empty = none of them: nothing spoke against the part, or `reason` says what."""
     peaks: tuple[float, ...] = ()
-    """The highest score of each class in what its rules look at, 0 = nothing seen; from this thresholds learn."""
+    """The highest threshold of each class at which its rules would still reject, 0 = none would; from this thresholds
+    learn. That is the highest score seen where they look; for "3 or more" it is the third highest."""
     policy: str = "fixed"
     """Which policy made the thresholds."""
 

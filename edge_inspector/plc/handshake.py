@@ -46,8 +46,9 @@ class Contract:
     """One PLC's view of one station. Every method returns a new contract; time comes in as an argument.
 
     `acknowledge` False: the PLC does not acknowledge, and ResultsValid holds for `hold_ns`. `paired` False: nobody
-    echoes our boot id or shows a heartbeat. `last_seq` is the highest TriggerSeq of this start of the PLC; no number
-    up to it is ever accepted again. `former` are the PlcBootIds before this one.
+    echoes our boot id or shows a heartbeat; the PLC counts as there from the first step on. `last_seq` is the highest
+    TriggerSeq of this start of the PLC; no number up to it is ever accepted again. `former` are the PlcBootIds before
+    this one.
     """
 
     boot_id: int
@@ -130,12 +131,14 @@ class Contract:
     def ticked(self, now_ns: int) -> tuple[Contract, tuple[PlcRequest, ...]]:
         """Time has passed: a stale heartbeat takes the link down, a held result runs out."""
         me, at_ns = self, self.plc.heartbeat_ns
-        if me.alive and (at_ns is None or now_ns - at_ns > me.stale_ns):
+        if self.paired and me.alive and (at_ns is None or now_ns - at_ns > me.stale_ns):
             me = replace(me, alive=False)
         if not me.acknowledge and me.results.unread and now_ns - me.results.shown_ns > me.hold_ns:
             me = replace(me, results=me.results.emptied())
         if me.linked != self.linked:
             return me, (LinkState(me.linked, me.plc.plc_boot_id),)
+        if not self.paired and not self.alive:  # once: nobody will ever show that he has come or gone
+            return replace(me, alive=True), (LinkState(True, me.plc.plc_boot_id),)
         return me, ()
 
     def _forgotten(self, plc_boot_id: int) -> Contract:

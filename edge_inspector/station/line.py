@@ -262,7 +262,7 @@ class Line:
             self.booking.acknowledged(request.result_ids)
         elif isinstance(request, LinkState):
             log.info("plc_link", link=link.name, alive=request.alive, plc_boot_id=request.plc_boot_id)
-            self.links.restarted(link, request.plc_boot_id)
+            self.links.heard(link, request)
             for opened in self.work.open.values():
                 if opened.link is link and opened.inspection.trigger.plc_boot_id != request.plc_boot_id:
                     opened.asker_gone = True

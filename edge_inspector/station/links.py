@@ -10,7 +10,7 @@ import structlog
 
 from edge_inspector.datatypes import InspectionResult
 from edge_inspector.errors import OutputError
-from edge_inspector.interfaces import PlcLink, PlcMessage, ResultWritten, StationStatus
+from edge_inspector.interfaces import LinkState, PlcLink, PlcMessage, ResultWritten, StationStatus
 from edge_inspector.station.backoff import Backoff
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.events import FromPlc, LinkHealth, OutputTrouble
@@ -40,6 +40,13 @@ class Links:
         self._untold: dict[str, _Untold] = {}
         self.away = {link.name: _CALLING for link in links if link.dials}
         """Links that dial and have nobody at the other end, and why."""
+        self._alive = {link.name: not link.asks for link in links}
+
+    @property
+    def up(self) -> dict[str, bool]:
+        """By link, whether somebody is at its other end: it is reached where it dials, and its PLC shows that it lives
+        where it may ask; any thread."""
+        return {name: alive and name not in self.away for name, alive in self._alive.items()}
 
     def may_command(self, link: PlcLink) -> bool:
         """One master triggers, selects recipes and commands."""
@@ -79,8 +86,11 @@ class Links:
                 del self._untold[result_id]
                 self._booking.told(waiting.slot, waiting.result, request.at_ns)
 
-    def restarted(self, link: PlcLink, plc_boot_id: int) -> None:
-        """The PLC behind a link has started again: what the start before it asked for reaches nobody any more."""
+    def heard(self, link: PlcLink, state: LinkState) -> None:
+        """The PLC behind a link lives, or not; when it has started again, what the start before it asked for reaches
+        nobody any more."""
+        self._alive[link.name] = state.alive
+        plc_boot_id = state.plc_boot_id
         for result_id, waiting in list(self._untold.items()):
             asked_by = waiting.result.trigger.plc_boot_id
             if link in waiting.links and asked_by and asked_by != plc_boot_id:

@@ -16,7 +16,6 @@ def readings(
 ) -> Readings:
     """A snapshot; on any thread, so it only reads, and what it reads may be some events apart."""
     parts, recipe = line.parts, line.condition.recipe
-    away = line.links.away
     return Readings(
         identity=parts.identity,
         status=line.status,
@@ -33,7 +32,7 @@ def readings(
         vitals=line.vitals,
         cameras=line.cameras.readings(),
         destinations=tuple(publisher.counters() for publisher in publishers),
-        links={link.name: link.name not in away for link in parts.links},
+        links=line.links.up,
         engines=_engines(line, gpu),
         progress_age_s=progress.ages_s(),
         hung_s=hung_s,

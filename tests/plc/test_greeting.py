@@ -233,6 +233,8 @@ def test_an_unpaired_contract_needs_no_greeting_and_no_heartbeat() -> None:
     contract = Contract(BOOT, paired=False).told(READY, 0)
     assert contract.linked
     assert contract.accepts
+    contract, asked = contract.ticked(0)
+    assert asked == (LinkState(alive=True, plc_boot_id=0),), "nobody shows a heartbeat by which he could be missed"
     contract, asked = contract.written({"Control.PartId": "x", "Control.TriggerSeq": 1}, 100 * SECOND)
     assert asked == (TriggerRequest(1, "x", 100 * SECOND, 0),)
     contract, asked = contract.ticked(1000 * SECOND)

@@ -60,6 +60,7 @@ def test_row_1_an_unplugged_camera_costs_one_part_and_is_tried_ever_more_rarely_
         assert_books_balance(made)
 
 
+@pytest.mark.heavy
 def test_row_2_a_call_that_hangs_is_given_up_and_after_some_the_process_ends_for_systemd(tmp_path: Path) -> None:
     with plant(tmp_path, grab_timeout_s=0.3) as made:
         for hangs, fault in enumerate(("hang_grab", "hang_trigger", "hang_grab"), start=1):
@@ -121,6 +122,7 @@ def test_row_3_a_triggered_camera_that_falls_silent_is_opened_again_and_one_that
         assert_books_balance(made)
 
 
+@pytest.mark.heavy
 def test_row_3_a_line_camera_that_misses_part_after_part_is_opened_again(tmp_path: Path) -> None:
     with plant(tmp_path, cameras=3, line_input=True, pictures=[["dark", "dark"]]) as made:
         since = made.fault("cam2", "stall", n=3)
@@ -226,6 +228,7 @@ def test_row_7_an_old_picture_is_never_the_next_parts_of_a_camera_that_the_stati
         assert_books_balance(made)
 
 
+@pytest.mark.heavy
 def test_row_8_a_camera_that_is_held_after_a_crash_is_tried_until_it_is_free(tmp_path: Path) -> None:
     """The emulator lets two processes open one camera, so the plugin plays the holder, with the driver's own words."""
     with plant(tmp_path) as made:

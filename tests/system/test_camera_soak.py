@@ -174,6 +174,7 @@ def report(made: Plant, faults: Faults, half: Size | None, end: Size) -> str:
     return "\n".join(f"{what}: {value}" for what, value in lines.items())
 
 
+@pytest.mark.heavy
 def test_random_faults_of_four_cameras_for_a_while(tmp_path: Path) -> None:
     soak(tmp_path, cameras=4, seconds=10, seed=SOAK_SEED, pause_s=1.0, long_hangs=())
 

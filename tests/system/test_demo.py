@@ -47,6 +47,7 @@ def test_two_cameras_give_one_verdict_a_part(tmp_path: Path) -> None:
     assert_all_agree(run_demo(tmp_path, "--parts", "8", "--cameras", "2"), 8)
 
 
+@pytest.mark.heavy
 def test_killed_twice_the_books_still_balance_and_plc_and_ledger_agree(tmp_path: Path) -> None:
     """A kill may cut a part in two: then it is UNDEFINED in the ledger and without a result at the PLC."""
     kills = ("--kill-after", "6", "--kill-after", "14")

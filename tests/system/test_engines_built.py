@@ -129,6 +129,7 @@ def test_a_station_proves_its_engine_before_it_is_ready_and_only_once(tmp_path: 
     assert station.events("engine_build_begun") == []
 
 
+@pytest.mark.heavy
 def test_a_builder_dies_with_its_station_and_leaves_nothing_half_done(tmp_path: Path) -> None:
     station = Station(tmp_path, golden=20)
     with station.running() as process:
@@ -159,6 +160,7 @@ def test_a_station_that_cannot_prove_its_engine_is_not_ready_unless_its_file_all
         assert station.until_ready()["warning"]
 
 
+@pytest.mark.heavy
 def test_a_damaged_passport_is_set_aside_and_the_engine_proven_again(tmp_path: Path) -> None:
     station = Station(tmp_path, golden=20)
     with station.running():

@@ -234,6 +234,7 @@ def test_a_plc_that_is_killed_and_comes_back_gets_nothing_of_the_one_before(tmp_
         assert_all_arrived(made, witness)
 
 
+@pytest.mark.heavy
 def test_a_station_that_stood_still_passes_no_part_that_waited(tmp_path: Path) -> None:
     with plant(tmp_path) as (made, witness):
         for _ in range(2):
@@ -251,6 +252,7 @@ def test_a_station_that_stood_still_passes_no_part_that_waited(tmp_path: Path) -
         assert all(row.evaluation is Evaluation.UNDEFINED for row in late)
 
 
+@pytest.mark.heavy
 def test_a_second_station_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     with plant(tmp_path) as (made, witness):
         text = (tmp_path / "station.toml").read_text().replace(str(made.opcua_port), str(free_port()))
