@@ -82,6 +82,7 @@ _TABLES: Mapping[str, tuple[str, plugins.Kind | None]] = {
     "publishers": ("[publishers.NAME]", "publisher"),
     "ledger": ("[ledger]", None),
     "images": ("[images]", None),
+    "line_rules": ("[[line_rules]]", None),
     "web": ("[web]", None),
     "log": ("[log]", None),
 }
@@ -103,39 +104,62 @@ def _station_file() -> str:
     parts.append(_table(("key", "type", "default", "meaning"), rows))
     for key, (title, kind) in _TABLES.items():
         if kind is None:
-            name = _referred(top[key]) or _referred(next(iter(top[key]["patternProperties"].values())))
-            parts += _model(f"`{title}`", f"{title[1:-1]}.", models[name], models)
+            parts += _tables(title, top[key], models)
             continue
         union = next(iter(top[key]["patternProperties"].values())) if "patternProperties" in top[key] else top[key]
         for plugin, reference in sorted(union["discriminator"]["mapping"].items()):
             if plugin in plugins.BUILT_IN[kind]:
                 heading = f'`{title}` with `type = "{plugin}"`'
-                parts += _model(heading, f"{title[1:-1]}.", models[reference.rpartition("/")[2]], models)
+                parts += _model(heading, title, models[reference.rpartition("/")[2]], models)
     return "".join(parts).rstrip() + "\n"
 
 
-def _referred(schema: Mapping[str, Any]) -> str:
-    """The model that a property refers to, "" = none."""
-    for one in (schema, *schema.get("anyOf", ()), schema.get("items", {})):
+def _tables(title: str, schema: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
+    """A section for each model that a property may hold, none where it holds no table."""
+    parts = []
+    for choice, name in _referred(schema):
+        heading = f'`{title}` with `{choice}`' if choice else f"`{title}`"
+        parts += _model(heading, title, models[name], models)
+    return parts
+
+
+def _referred(schema: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The models that a property, its items or its values refer to: what tells each from the others, and its name."""
+    for one in _nested(schema):
         if "$ref" in one:
-            return str(one["$ref"]).rpartition("/")[2]
-    return ""
+            return [("", str(one["$ref"]).rpartition("/")[2])]
+        if "discriminator" in one:
+            key, mapping = one["discriminator"]["propertyName"], one["discriminator"]["mapping"]
+            return [(f'{key} = "{value}"', ref.rpartition("/")[2]) for value, ref in mapping.items()]
+    return []
 
 
-def _model(heading: str, prefix: str, model: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
-    """A section for a model, then one for each model inside it."""
+def _nested(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield schema
+    inside = [*schema.get("anyOf", ()), schema.get("items"), *schema.get("patternProperties", {}).values()]
+    for one in inside:
+        if isinstance(one, dict):
+            yield from _nested(one)
+
+
+def _model(heading: str, title: str, model: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
+    """A section for a model, then one for each model inside it; `title` is its table as TOML has it."""
     rows, inside = [], []
     required = model.get("required", ())
     for key, schema in model["properties"].items():
         default = "required" if key in required else _default(schema)
         meaning = "Which plugin serves this table." if key == "type" else schema.get("description", "")
         rows.append([f"`{key}`", _type(schema), default, meaning])
-        name = _referred(schema)
-        if name:
-            heading_inside = f"`{key}` in `{prefix}{key}`" if prefix else f"`[{key}]`"
-            inside += _model(heading_inside, f"{prefix}{key}.", models[name], models)
+        inside += _tables(_inside(title, key, schema), schema, models)
     text = model.get("description", "")
     return [f"## {heading}\n\n{text}\n\n", _table(("key", "type", "default", "meaning"), rows), *inside]
+
+
+def _inside(title: str, key: str, schema: Mapping[str, Any]) -> str:
+    """The table that a key of another table holds."""
+    array = any(one.get("type") == "array" for one in (schema, *schema.get("anyOf", ())))
+    dotted = ".".join(filter(None, (title.strip("[]"), key, "NAME" if "patternProperties" in schema else "")))
+    return f"[[{dotted}]]" if array else f"[{dotted}]"
 
 
 def _default(schema: Mapping[str, Any]) -> str:
@@ -147,23 +171,29 @@ def _type(schema: Mapping[str, Any]) -> str:
     """The type in a reader's words, with what limits it."""
     if "anyOf" in schema:
         return " or ".join(_type(one) for one in schema["anyOf"] if one.get("type") != "null")
-    if "$ref" in schema:
+    if "$ref" in schema or "discriminator" in schema:
         return "table"
     if "const" in schema:
         return f"`{json.dumps(schema['const'])}`"
     if "enum" in schema:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
     if schema["type"] == "array":
-        most = schema.get("maxItems")
-        if "prefixItems" in schema:
-            return f"array of {most} {schema['prefixItems'][0]['type']}s"
-        return f"array of {schema.get('minItems', 0)} to {most} tables" if most else "array"
+        return _array(schema)
     if schema["type"] == "object":
-        of = schema["additionalProperties"]
+        of = schema.get("additionalProperties", next(iter(schema.get("patternProperties", {}).values()), True))
         return "table" if of is True else f"table of {_type(of)}"
     if schema["type"] == "string":
         return _PATHS.get(schema.get("format", ""), "name" if schema.get("pattern") == _NAME else "text")
     return " ".join(filter(None, ({"boolean": "true or false"}.get(schema["type"], schema["type"]), _limits(schema))))
+
+
+def _array(schema: Mapping[str, Any]) -> str:
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
+    if "prefixItems" in schema:
+        return f"array of {most} {schema['prefixItems'][0]['type']}s"
+    number = f"{least} to {most} " if most else f"at least {least} " if least else ""
+    what = _type(schema["items"])
+    return f"array of {number}{'tables' if what == 'table' else what}"
 
 
 def _limits(schema: Mapping[str, Any]) -> str:
@@ -197,7 +227,7 @@ def _model_file() -> str:
         del model["properties"]["type"]
         if model["properties"]:
             parts += _model(
-                f'`[decoder_options]` with `decoder = "{name}"`', "decoder_options.", model, model.get("$defs", {})
+                f'`[decoder_options]` with `decoder = "{name}"`', "[decoder_options]", model, model.get("$defs", {})
             )
     return "".join(parts).rstrip() + "\n"
 
@@ -347,6 +377,8 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
         "reason": "A name of the [reason table](reasons.md)",
         "defect_count": "Defects in all views",
         "max_score": "Highest confidence among them; 0 without any",
+        "rule": "Name of the recipe's rule that decided; left out when none did",
+        "policy": "Which policy made the thresholds: `fixed` or one that learns",
         "margin": "Smallest distance of a score from its class's threshold; left out when nothing had a score",
         "cycle_ms": "Trigger to verdict",
         "acq_ms": "Trigger to last picture",
@@ -480,6 +512,8 @@ _REASONS: Mapping[Reason, str] = {
     Reason.MISSING_VIEW: "A picture that the recipe asks for is missing.",
     Reason.STOPPING: "The station is stopping and accepts nothing more.",
     Reason.NOT_DECIDABLE: "The model was not sure enough of the part, either way.",
+    Reason.COUNT: "Something is there too often or not often enough, as a rule of the recipe has it.",
+    Reason.GOLDEN: "The golden-sample check was failed, or is overdue.",
     Reason.DEFECT: "At least one defect was seen.",
 }
 

@@ -41,6 +41,7 @@ _no_created: Callable[[], None] = prometheus_client.disable_created_metrics
 _DECIDED = {
     Reason.NONE: Evaluation.OK,
     Reason.DEFECT: Evaluation.NOT_OK,
+    Reason.COUNT: Evaluation.NOT_OK,
     Reason.NOT_DECIDABLE: Evaluation.NOT_DECIDABLE,
 }  # every other reason makes a part UNDEFINED
 

@@ -104,6 +104,7 @@ def test_a_result_is_flat_and_has_every_field_of_the_schema() -> None:
         "recipe_no": 7,
         "attempt": 2,
         "clock_synced": False,
+        "policy": "fixed",
     }
 
 
@@ -186,6 +187,12 @@ def test_a_margin_is_told_where_there_is_one() -> None:
     result = dataclasses.replace(NOT_OK, margin=0.012345)
     assert body(payloads.result_payload(result, ME))["margin"] == 0.0123
     assert "margin" not in body(payloads.result_payload(NOT_OK, ME))
+
+
+def test_the_rule_that_decided_and_the_thresholds_policy_are_told() -> None:
+    told = body(payloads.result_payload(dataclasses.replace(NOT_OK, rule="rim", policy="guarded"), ME))
+    assert (told["rule"], told["policy"]) == ("rim", "guarded")
+    assert "rule" not in body(payloads.result_payload(NOT_OK, ME))
 
 
 def test_status_tells_who_and_what() -> None:
