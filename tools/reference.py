@@ -118,7 +118,7 @@ def _tables(title: str, schema: Mapping[str, Any], models: Mapping[str, Any]) ->
     """A section for each model that a property may hold, none where it holds no table."""
     parts = []
     for choice, name in _referred(schema):
-        heading = f'`{title}` with `{choice}`' if choice else f"`{title}`"
+        heading = f"`{title}` with `{choice}`" if choice else f"`{title}`"
         parts += _model(heading, title, models[name], models)
     return parts
 
@@ -191,14 +191,27 @@ def _array(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if "prefixItems" in schema:
         return f"array of {most} {schema['prefixItems'][0]['type']}s"
-    number = f"{least} to {most} " if most else f"at least {least} " if least else ""
-    what = _type(schema["items"])
-    return f"array of {number}{'tables' if what == 'table' else what}"
+    number = (
+        f"{least} to {most} "
+        if least and most
+        else f"at most {most} "
+        if most
+        else f"at least {least} "
+        if least
+        else ""
+    )
+    one, space, limits = _type(schema["items"]).partition(" ")
+    many = one if one.startswith('"') or one.startswith("`") else f"{one}s"
+    return f"array of {number}{many}{space}{limits}"
 
 
 def _limits(schema: Mapping[str, Any]) -> str:
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    return ", ".join(f"{sign} {schema[key]:g}" for key, sign in words.items() if key in schema)
+    return ", ".join(f"{sign} {_number(schema[key])}" for key, sign in words.items() if key in schema)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 and value == round(value) else f"{value:g}"
 
 
 # --- the model file ---
