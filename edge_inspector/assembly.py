@@ -12,8 +12,12 @@ from pathlib import Path
 from edge_inspector import __version__, config, plugins
 from edge_inspector.calibration.file import load_calibration
 from edge_inspector.config import Draft, Problem, StationConfig, StationFileError, dotted
+from edge_inspector.config.adaptive import adaptive_problems
 from edge_inspector.config.engines import engine_problems
+from edge_inspector.config.golden import golden_problems
+from edge_inspector.config.line_rules import line_rule_problems
 from edge_inspector.config.plc import master_of, plc_problems
+from edge_inspector.config.rules import rule_problems
 from edge_inspector.config.tiling import tiling_of, tiling_problems
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Calibration, Identity, PreparePlan, Roi, TriggerMode
@@ -24,6 +28,7 @@ from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import HasOutputLines
 from edge_inspector.settings import CameraConfig, Recipe, Settings
 from edge_inspector.stages import thresholds
+from edge_inspector.stages.rules import with_rules
 from edge_inspector.station.announcements import GRACE_NS, windows
 from edge_inspector.station.changes import configured
 from edge_inspector.station.engines import Engines
@@ -49,10 +54,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     That is, those of the file itself and those of the bundles, calibrations and credentials that it names.
     """
     draft = config.draft(path)
-    cameras = {
-        name: CameraPlan(partial(plugins.load("camera", camera.type), name, camera), camera.gate)
-        for name, camera in draft.cameras.items()
-    }
+    cameras = _camera_plans(draft)
     recipes, bundles, problems = _recipes(path, draft, cameras)
     told = {problem.key for problem in draft.problems}
     with_outputs = [name for name, plan in cameras.items() if isinstance(plan.make(), HasOutputLines)]
@@ -61,7 +63,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
     settings = draft.station
     if settings is not None and not problems:
-        problems = list(engine_problems(path, settings, bundles))
+        problems = [*engine_problems(path, settings, bundles), *line_rule_problems(path, settings, bundles)]
     if settings is None or problems:
         raise StationFileError(problems)
     station = settings.station
@@ -78,7 +80,13 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     parts = Parts(
         identity=identity,
         clock=clock,
-        limits=Limits(station.max_open, station.line_stop_after, station.grab_timeout_s, station.stop_timeout_s),
+        limits=Limits(
+            station.max_open,
+            station.line_stop_after,
+            station.grab_timeout_s,
+            station.stop_timeout_s,
+            None if station.model_memory_mb is None else station.model_memory_mb * 1_000_000,
+        ),
         master=master_of(station.master, settings.plc),
         active_recipe=station.recipe,
         recipes=recipes,
@@ -99,9 +107,32 @@ def assemble(path: Path) -> tuple[Parts, Control]:
             clock=clock,
         ),
         images=_images(settings, recipes, clock),
+        line_rules=settings.line_rules,
         configuration=configured(path, settings, bundles),
     )
     return parts, Control(station.runtime / "control.sock")
+
+
+def recipes_of(path: Path) -> tuple[StationConfig, dict[str, LoadedRecipe], dict[str, Bundle]]:
+    """The station file, its recipes and their bundles by the recipe's name, for who only wants to judge pictures.
+
+    StationFileError as `assemble`, but what links, publishers and engines need (credentials, keys) may be missing: the
+    file may lie on another machine than the station's.
+    """
+    draft = config.draft(path)
+    recipes, bundles, problems = _recipes(path, draft, _camera_plans(draft))
+    told = {problem.key for problem in draft.problems}
+    problems = [*draft.problems, *(problem for problem in problems if problem.key not in told)]
+    if draft.station is None or problems:
+        raise StationFileError(problems)
+    return draft.station, recipes, bundles
+
+
+def _camera_plans(draft: Draft) -> dict[str, CameraPlan]:
+    return {
+        name: CameraPlan(partial(plugins.load("camera", camera.type), name, camera), camera.gate)
+        for name, camera in draft.cameras.items()
+    }
 
 
 def _images(settings: StationConfig, recipes: Mapping[str, LoadedRecipe], clock: SystemClock) -> ImageStore | None:
@@ -212,6 +243,9 @@ def _recipe_problems(
     if bundle is not None:
         yield from _threshold_problems(path, f"{key}.thresholds", recipe, bundle)
         yield from tiling_problems(path, key, recipe, bundle, calibrations)
+        yield from rule_problems(path, key, recipe, bundle, calibrations)
+        yield from golden_problems(path, key, recipe, bundle)
+        yield from adaptive_problems(path, key, recipe, bundle)
     for i, view in enumerate(recipe.views):
         if view.camera not in cameras:
             continue  # told already: the camera is unknown, or something is wrong in its table
@@ -263,7 +297,7 @@ def _loaded(name: str, recipe: Recipe, bundle: Bundle, calibrations: Mapping[str
     return LoadedRecipe(
         name=name,
         settings=recipe,
-        criteria=bundle.criteria,
+        criteria=with_rules(bundle.criteria, recipe, bundle.task),
         thresholds=thresholds.fixed(bundle.classes, bundle.default_thresholds, recipe.thresholds),
         model_hash=bundle.model_hash,
         model_file=bundle.model_file(),

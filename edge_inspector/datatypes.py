@@ -392,18 +392,24 @@ Trapezoid: TypeAlias = tuple[float, float, float, float, float, float]
 class Zone:
     """A part of one camera's picture: its area in trapezoids that do not overlap, undistorted full-image pixels.
 
-    Edges of pixels are whole numbers, as boxes have them. A zone `outside` is all that the named one is not.
+    Edges of pixels are whole numbers, as boxes have them. A zone `outside` is all that the named one is not. Over its
+    `window` x1, y1, x2, y2 lies a grid, whose `cells` say, row by row, how much of each is in the zone; whether all
+    that is outside of the window is in the zone, `beyond` says. See `stages.zones`, which makes it.
     """
 
     name: str
     camera: str
     trapezoids: tuple[Trapezoid, ...]
-    outside: bool = False
+    outside: bool
+    window: tuple[float, float, float, float]
+    cells: bytes
+    beyond: bool
 
     @cached_property
     def columns(self) -> npt.NDArray[np.float64]:
         """(6, n): the trapezoids, ready for arithmetic."""
-        return np.array(self.trapezoids, np.float64).reshape(-1, 6).T
+        columns: npt.NDArray[np.float64] = np.array(self.trapezoids, np.float64).reshape(-1, 6).T
+        return columns
 
 
 @dataclass(frozen=True)
@@ -419,7 +425,8 @@ class DefectRule:
     """Findings that make a part bad; no name = what holds where no rule of the recipe speaks of a class.
 
     A finding counts when it is larger than each of `larger_than`; so many, and so large together, must be in one
-    picture, or `together` in all, and that in so many views. Grey: below its threshold by a score, by a share of a size.
+    picture, or `together` in all, and that in so many views. In
+    doubt are findings that miss a threshold by `grey_score`, or a size by the share `grey_size` of it.
     """
 
     name: str

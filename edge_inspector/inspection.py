@@ -103,7 +103,8 @@ class Inspection:
         seen = judge(self.job.cameras, self.job.criteria, self.job.thresholds, self.views)
         if seen.evaluation is Evaluation.NOT_OK:
             return self._settle(seen, now_ns)
-        return self._settle(replace(seen, evaluation=Evaluation.UNDEFINED, reason=reason, reason_text=text), now_ns)
+        undefined = replace(seen, evaluation=Evaluation.UNDEFINED, reason=reason, reason_text=text, rule="")
+        return self._settle(undefined, now_ns)
 
     def _settle(self, judgement: Judgement, now_ns: int) -> Inspection:
         """The only door by which a result leaves. An OK that the PLC may get too late is refused."""

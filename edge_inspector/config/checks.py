@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_inspector.config.problems import CONTROL, DEEPEST, INTEGERS, Problem, dotted, shown_value, value_problem
+from edge_inspector.config.rules import crossed_rules
 from edge_inspector.settings import PluginConfig, Recipe
 
 _ONE_EACH: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -83,6 +84,7 @@ def crossed(path: Path, raw: Mapping[str, Any], recipes: Mapping[str, Recipe]) -
             expected = "needs a PLC that triggers: add a table [plc.NAME], or trigger by 'line' or 'timer'"
             yield Problem(path, f"{key}.trigger", repr(recipe.trigger), expected)
         yield from _windows(path, key, recipe)
+        yield from crossed_rules(path, key, recipe)
         if recipe.trigger == "timer" and recipe.period_s is None:
             yield Problem(path, f"{key}.period_s", "", "is missing: trigger = 'timer' needs the seconds between parts")
         if recipe.trigger != "timer" and recipe.period_s is not None:

@@ -69,18 +69,23 @@ def problem_of(path: Path, error: Any) -> Problem:
     depth = 1 if location[0] == "backend" else 2
     if location[0] in _KINDS and location[depth:] and location[depth] != "[key]":
         del location[depth]
+    # as it does with the kind of a rule
+    rule = 1 if location[0] == "line_rules" else 3 if location[2:3] == ["rules"] else len(location)
+    if len(location) > rule + 1:
+        del location[rule + 1]
     if location[-1] == "[key]":
         location.pop()
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        location.append("type")
+        location.append(detail["discriminator"].strip("'"))
         value = detail.get("tag")
-    known = ", ".join(sorted(plugins.names(_KINDS[location[0]]))) if location[0] in _KINDS else ""
+    tags = detail.get("expected_tags", "").replace("'", "")
+    known = ", ".join(sorted(plugins.names(_KINDS[location[0]]))) if location[0] in _KINDS else tags
     if kind == "string_pattern_mismatch" and detail["pattern"] == _NAME_PATTERN:
         kind = "name"
     expected = {
         "missing": "is missing: this key is required",
         "extra_forbidden": "is not a known key; see `edge-inspector schema`",
-        "union_tag_not_found": f"is missing; expected one of {known}",
+        "union_tag_not_found": f"is missing; expected one of {known}" if known else "is missing: this key is required",
         "union_tag_invalid": f"expected one of {known}",
         "name": "expected a name: at most 63 letters without accents, digits, - and _, a letter or digit first",
         "too_short": f"expected at least {detail.get('min_length')}",

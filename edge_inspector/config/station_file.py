@@ -14,7 +14,7 @@ from edge_inspector import plugins
 from edge_inspector.config.web import WebSettings
 from edge_inspector.errors import ConfigError
 from edge_inspector.settings import CameraConfig, LocalPath, Name, PlcConfig, PluginConfig, Recipe, Settings
-from edge_inspector.settings.line_rules import AnyLineRule
+from edge_inspector.settings.line_rules import LineRuleSet
 from edge_inspector.store.images.settings import ImageSettings
 from edge_inspector.store.settings import LedgerSettings
 
@@ -67,6 +67,13 @@ class StationSettings(Settings):
         0, ge=0, le=1000, description="So many parts in a row that are not OK ask the PLC to stop the line; 0 = never."
     )
     max_open: int = Field(8, ge=1, le=64, description="Parts in work at the same time; one more is refused.")
+    model_memory_mb: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="What the models of all recipes may need together, MB; those that were used longest ago go, and are"
+        " loaded again when their recipe is selected. None: all of them are kept.",
+    )
     accept_unverified: tuple[Name, ...] = Field(
         (),
         description="Bundles whose engines may run although too few golden pictures prove them; Warning stays on.",
@@ -107,6 +114,8 @@ class StationConfig(Settings):
     publishers: dict[Name, AnyPublisher] = Field(default_factory=dict)
     ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings.model_validate({}))
     images: ImageSettings | None = None
-    line_rules: tuple[AnyLineRule, ...] = Field((), max_length=32)
+    line_rules: LineRuleSet = Field(
+        (), max_length=32, description="Rules over many parts: they ask for a stop, raise an alarm or give a notice."
+    )
     web: WebSettings = Field(default_factory=lambda: WebSettings.model_validate({}))
     log: LogSettings = Field(default_factory=lambda: LogSettings.model_validate({}))

@@ -80,12 +80,8 @@ class DefectRule(_PlacedRule):
     wider_than_mm: Size | None = Field(None, description="Width above, mm.")
     larger_than_px2: Size | None = Field(None, description="Area above, square px.")
     larger_than_mm2: Size | None = Field(None, description="Area above, square mm.")
-    total_larger_than_px2: Size | None = Field(
-        None, description="Area of all such findings together above, square px."
-    )
-    total_larger_than_mm2: Size | None = Field(
-        None, description="Area of all such findings together above, square mm."
-    )
+    total_larger_than_px2: Size | None = Field(None, description="Area of all such findings together above, square px.")
+    total_larger_than_mm2: Size | None = Field(None, description="Area of all such findings together above, square mm.")
     at_least: int = Field(1, ge=1, le=10_000, description="So many such findings; fewer are no defect.")
     together: bool = Field(
         default=False, description="Count them, and add their areas, over all pictures of the part; else in each alone."

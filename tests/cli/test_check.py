@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_inspector.cli.main import app
+from edge_inspector.config.adaptive import in_words as adaptive_words
+from edge_inspector.settings.adaptive import AdaptiveSettings
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 LINE = re.compile(r"(?P<file>.+?\.toml): (?P<key>[^ ]+)( = (?P<value>.+?))?: (?P<expected>.+)")
@@ -36,7 +38,55 @@ def test_the_example_station_passes_and_is_summed_up() -> None:
     assert done.stdout == (
         f"{EXAMPLES / 'station.toml'}: right. Station 'line3-cell2': "
         "1 camera(s), 1 recipe(s), 1 PLC link(s), 1 publisher(s).\n"
+        "\n"
+        "Recipe board-a (number 1): bundle pcb-demo, looks at top.\n"
+        "  thresholds: open 0.6, short 0.4 (this recipe's), mousebite 0.55, spur 0.6, copper 0.7, pin-hole 0.55\n"
+        "  rules: none; reject if any open, short, mousebite, spur, copper or pin-hole\n"
+        f"  adaptive: {adaptive_words(AdaptiveSettings.model_validate({}))}\n"
+        "  golden: none\n"
+        "  health: none\n"
     )
+
+
+def test_rules_are_told_in_words(example: Path) -> None:
+    rules = """
+[recipes.board-a.zones.rim]
+camera = "top"
+include = [[[0, 0], [1920, 0], [1920, 1200], [0, 1200]]]
+exclude = [[[100, 100], [1820, 100], [1820, 1100], [100, 1100]]]
+
+[[recipes.board-a.rules]]
+kind = "defect"
+name = "shorts"
+classes = ["short"]
+zones = ["rim"]
+longer_than_px = 12
+
+[[recipes.board-a.rules]]
+kind = "presence"
+name = "vias"
+classes = ["pin-hole"]
+exactly = 4
+
+[[line_rules]]
+kind = "consecutive"
+name = "row"
+parts = 3
+"""
+    example.write_text(example.read_text() + rules)
+    done = CliRunner().invoke(app, ["check", str(example)])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[4:10] == [
+        "  zone rim of top: inside x 0 to 1920, y 0 to 1200 (4 corners), without x 100 to 1820, y 100 to 1100"
+        " (4 corners), 584000 px²",
+        "  rules:",
+        "    shorts: reject if any short longer than 12 px in zone rim",
+        "    vias: expect exactly 4 pin-hole",
+        "    otherwise: reject if any open, mousebite, spur or copper",
+        "    otherwise: accept any other short",
+    ]
+    assert done.stdout.splitlines()[-2] == "Line rules:"
+    assert done.stdout.splitlines()[-1].startswith("  row: ")
 
 
 def test_each_problem_is_one_line_of_file_key_value_and_what_was_expected(example: Path) -> None:

@@ -1,4 +1,4 @@
-"""From measured views to one judgement: pure, and doubt is never an OK."""
+"""The bundle's own word on a part, for recipes without rules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edge_inspector.datatypes import (
     Criteria,
     Defect,
     Evaluation,
-    Homography,
     Judgement,
     MeasuredView,
     Measurement,
     Reason,
     ThresholdState,
 )
-from edge_inspector.stages.geometry import box_size_mm
+from edge_inspector.stages.rules.findings import defect, whole
+from edge_inspector.stages.rules.peaks import DIGITS
 
 
 def judge(
@@ -53,13 +53,26 @@ def judge(
     judged = sum(1 for word in words if word[0] is not Evaluation.UNDEFINED)
     defects.sort(key=lambda d: -d.score)
     if not words:
-        return Judgement(Evaluation.UNDEFINED, Reason.MISSING_VIEW, "the recipe asks for no picture")
+        text = "the recipe asks for no picture"
+        return Judgement(Evaluation.UNDEFINED, Reason.MISSING_VIEW, text, peaks=_peaks((), criteria))
     evaluation, reason, text = max(words, key=lambda word: SEVERITY.index(word[0]))
     if reason is Reason.DEFECT:
         text = _word(defects[0], by_camera[defects[0].camera], criteria)
     seen = [view for view in by_camera.values() if view.camera in expected and view.failure is None]
     margin = min((near for view in seen for near in _distances(view, criteria, thresholds)), default=None)
-    return Judgement(evaluation, reason, text, tuple(defects), judged, margin)
+    return Judgement(evaluation, reason, text, tuple(defects), judged, margin, peaks=_peaks(seen, criteria))
+
+
+def _peaks(seen: Sequence[MeasuredView], criteria: Criteria) -> tuple[float, ...]:
+    """The highest score of each class in any of the views."""
+    peaks = np.zeros(len(criteria.classes), np.float32)
+    for view in seen:
+        found = view.findings
+        if isinstance(found, Classification):
+            np.maximum(peaks, found.scores, out=peaks)
+        elif not isinstance(found, Measurement):
+            np.maximum.at(peaks, found.class_id, found.confidence)
+    return tuple(round(peak, DIGITS) for peak in peaks.tolist())
 
 
 def _distances(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -> list[float]:
@@ -91,16 +104,16 @@ def defects_in(view: MeasuredView, criteria: Criteria, thresholds: ThresholdStat
         loud = np.flatnonzero(found.scores >= limits)
         best = np.flatnonzero(found.scores == found.scores.max())
         loud = np.union1d(loud, best)  # what it looks like most is no good part, however unsure: a tie is a doubt
-        seen = [(int(c), float(found.scores[c]), _whole(view)) for c in loud if c not in criteria.good]
+        seen = [(int(c), float(found.scores[c]), whole(view)) for c in loud if c not in criteria.good]
     else:
         rows = np.flatnonzero(found.confidence >= limits[found.class_id]).tolist()
         seen = [
-            (int(found.class_id[i]), float(found.confidence[i]), _xyxy(found.xyxy[i].tolist()))
+            (int(found.class_id[i]), float(found.confidence[i]), found.xyxy[i].tolist())
             for i in rows
             if int(found.class_id[i]) not in criteria.good
         ]
     seen.sort(key=lambda one: -one[1])
-    return tuple(_defect(view, criteria.classes[c], c, score, xyxy) for c, score, xyxy in seen)
+    return tuple(defect(view, criteria.classes[c], c, score, xyxy) for c, score, xyxy in seen)
 
 
 def _word(defect: Defect, view: MeasuredView, criteria: Criteria) -> str:
@@ -126,35 +139,7 @@ def _doubt(view: MeasuredView, criteria: Criteria, thresholds: ThresholdState) -
 def _outside(view: MeasuredView, found: Measurement, criteria: Criteria) -> tuple[Defect, ...]:
     """Values that are not within their limits; one that is no number is outside."""
     return tuple(
-        _defect(view, name, i, 1.0, _whole(view))
+        defect(view, name, i, 1.0, whole(view))
         for i, (name, value, limits) in enumerate(zip(criteria.classes, found.values, criteria.limits, strict=True))
         if not limits.low <= value <= limits.high
     )
-
-
-def _defect(
-    view: MeasuredView, name: str, class_id: int, score: float, xyxy: tuple[float, float, float, float]
-) -> Defect:
-    size_mm = None if view.plane is None else _size_mm(xyxy, view.plane)
-    return Defect(name, class_id, round(score, 4), _xywh(xyxy), view.camera, size_mm)
-
-
-def _whole(view: MeasuredView) -> tuple[float, float, float, float]:
-    bounds = view.bounds
-    return (bounds.x, bounds.y, bounds.x + bounds.width, bounds.y + bounds.height)
-
-
-def _xyxy(four: Sequence[float]) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = four
-    return (x1, y1, x2, y2)
-
-
-def _size_mm(xyxy: Sequence[float], plane: Homography) -> tuple[float, float]:
-    x1, y1, x2, y2 = xyxy
-    width, height = box_size_mm((x1, y1, x2 - x1, y2 - y1), plane)
-    return (round(width, 3), round(height, 3))
-
-
-def _xywh(xyxy: Sequence[float]) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = xyxy
-    return (round(x1, 1), round(y1, 1), round(x2 - x1, 1), round(y2 - y1, 1))
