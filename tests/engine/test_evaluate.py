@@ -303,9 +303,9 @@ def test_pictures_of_another_size_than_the_calibrations_are_all_named(bundle: Bu
 
 
 def test_classes_that_are_not_the_bundles_are_listed(bundle: Bundle, pictures: Pictures) -> None:
-    pictures.add(0)
+    pictures.add(0, ("b", BOX))
     pictures.coco["categories"][0]["name"] = "scratch"
-    with pytest.raises(ConfigError, match=r"categories a, scratch.*classes a, b"):
+    with pytest.raises(ConfigError, match=r"of the classes scratch; bundle brightest has the classes a, b"):
         evaluate(bundle, BACKEND, pictures.saved(), pictures.folder)
 
 
