@@ -73,6 +73,14 @@ def _station() -> Iterator[Asked]:
         lambda r: () if r.status is None else [((m.name,), float(m is r.status.mode)) for m in Mode],
     )
     yield Asked(
+        Metric("changeovers", "counter", "Recipes that were selected and became READY."),
+        lambda r: _known(r.changeovers),
+    )
+    yield Asked(
+        Metric("changeover_seconds", "gauge", "How long the last of them took, from the order to the warm model."),
+        lambda r: _known(r.changeover_s),
+    )
+    yield Asked(
         Metric("plc_link_up", "gauge", "1: somebody is at the other end of the link.", ("link",)),
         lambda r: [((name,), float(up)) for name, up in r.links.items()],
     )
@@ -142,6 +150,30 @@ def _queues(readings: Readings) -> Iterator[tuple[str, float]]:
     yield from readings.queues.items()
     if "images_queue" in readings.images:
         yield "images", readings.images["images_queue"]
+
+
+def _thresholds() -> Iterator[Asked]:
+    yield Asked(
+        Metric(
+            "threshold",
+            "gauge",
+            "The score from which a defect counts: the recipe's own (fixed), the one that judges (now), and what the "
+            "shadow policy proposes (proposed).",
+            ("recipe", "class", "which"),
+        ),
+        lambda r: [
+            ((one.recipe, one.class_name.encode("utf-8", "replace").decode(), which), value)
+            for one in r.thresholds
+            for which, value in (("fixed", one.fixed), ("now", one.now), ("proposed", one.proposed))
+            if value is not None
+        ],
+    )
+    yield Asked(
+        Metric(
+            "thresholds_held", "gauge", "1: the thresholds of the recipe may not move, or need a look.", ("recipe",)
+        ),
+        lambda r: [((recipe,), float(held)) for recipe, held in r.thresholds_held.items()],
+    )
 
 
 _STATISTICS = {
@@ -222,4 +254,4 @@ def _images() -> Iterator[Asked]:
     )
 
 
-ASKED: tuple[Asked, ...] = (*_station(), *_load(), *_cameras(), *_outbox(), *_images())
+ASKED: tuple[Asked, ...] = (*_station(), *_load(), *_thresholds(), *_cameras(), *_outbox(), *_images())

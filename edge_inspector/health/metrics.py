@@ -161,8 +161,20 @@ class StationMetrics:
         for one in readings.destinations:
             values |= {f"outbox_{one.destination}_waiting": one.waiting}
             values |= {f"outbox_{one.destination}_oldest_s": one.oldest_waiting_s}
+        values["changeovers"] = readings.changeovers
+        for limit in readings.thresholds:
+            if readings.status is not None and limit.recipe == readings.status.recipe:
+                name = f"threshold_{_utf8(limit.class_name)}"
+                values[name] = limit.now
+                if limit.proposed is not None:
+                    values[f"{name}_proposed"] = limit.proposed
         vitals = readings.vitals
-        known = {"temp_c": vitals.temp_c, "gpu_load": vitals.gpu_load, "disk_free_pct": vitals.disk_free_pct}
+        known = {
+            "changeover_s": readings.changeover_s,
+            "temp_c": vitals.temp_c,
+            "gpu_load": vitals.gpu_load,
+            "disk_free_pct": vitals.disk_free_pct,
+        }
         values |= {name: value for name, value in known.items() if value is not None}
         return {name: float(value) for name, value in (values | dict(readings.images)).items()}
 

@@ -58,13 +58,27 @@ class EngineReading:
 
 
 @dataclass(frozen=True)
+class ThresholdReading:
+    """One class of a recipe: the recipe's own threshold, the one that judges, and what the shadow proposes.
+
+    `proposed` None = the recipe has no other policy than the one that judges.
+    """
+
+    recipe: str
+    class_name: str
+    fixed: float
+    now: float
+    proposed: float | None
+
+
+@dataclass(frozen=True)
 class Readings:
     """The station at this moment. Whoever makes one waits for nothing: no disk, no network, no lock held for long.
 
     `now_ns` is CLOCK_MONOTONIC. `classes` and `deadline_s` are the active recipe's. `queues` is how many things wait,
     by what they wait for: line, model, ledger. `progress_age_s` is how long ago each loop of the verdict path has shown
     progress, and `hung_s` the age from which the process ends. `links` tells of each PLC link whether somebody is at
-    its other end.
+    its other end. `changeovers` is how many came to their end, `changeover_s` how long the last of them took.
     """
 
     now_ns: int = 0
@@ -86,5 +100,10 @@ class Readings:
     engines: Sequence[EngineReading] = ()
     progress_age_s: Mapping[str, float] = field(default_factory=dict)
     hung_s: float = 0.0
+    thresholds: Sequence[ThresholdReading] = ()
+    thresholds_held: Mapping[str, bool] = field(default_factory=dict)
+    """By recipe: the policy that judges may not move them, or somebody should look."""
+    changeovers: int = 0
+    changeover_s: float | None = None
     images: Mapping[str, float] = field(default_factory=dict)
     """`ImageStore.counters()`."""

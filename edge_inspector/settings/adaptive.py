@@ -22,7 +22,7 @@ class AdaptiveSettings(Settings):
         "guarded", description="Which policy runs beside it and only proposes: shown on the page, by MQTT and CLI."
     )
     target_per_thousand: float = Field(
-        2.0,
+        5.0,
         gt=0,
         le=100,
         description="How many of 1000 good parts may be rejected by their scores; shared out evenly among the classes.",
@@ -30,7 +30,7 @@ class AdaptiveSettings(Settings):
     window: int = Field(300, ge=100, le=2000, description="How many of the last good parts are learnt from.")
     least: int = Field(60, ge=20, le=1000, description="With fewer good parts than this nothing moves.")
     loosen_per_100: float = Field(
-        0.1, gt=0, le=1, description="By how much a threshold may rise over 100 parts, as a confidence."
+        0.5, gt=0, le=1, description="By how much a threshold may rise over 100 parts, as a confidence."
     )
     tighten_per_100: float = Field(
         0.1, gt=0, le=1, description="By how much a threshold may fall over 100 parts, as a confidence."
@@ -43,7 +43,7 @@ class AdaptiveSettings(Settings):
         "until as many parts have asked for less.",
     )
     reserve: float = Field(
-        0.5,
+        0.25,
         ge=0,
         lt=1,
         description="What a ceiling leaves free of the way from the recipe's threshold up to the lowest golden defect.",

@@ -73,6 +73,7 @@ class Acceptance:
             clock_synced=parts.clock.synced(),
         )
         slot = self._booking.accepted(trigger)
+        self._thresholds.accepted(trigger)
         self.next_seq += 1
         margin_ns = int(settings.output_margin_ms * 1e6)
         job = Job(recipe.cameras, recipe.criteria, self._thresholds.now(recipe), recipe.model_hash, margin_ns)

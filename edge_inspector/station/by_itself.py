@@ -18,7 +18,7 @@ from edge_inspector.station.condition import Condition
 from edge_inspector.station.events import Exposed, LineEvent, WindowClosed
 from edge_inspector.station.in_work import InWork
 from edge_inspector.station.links import Links
-from edge_inspector.station.parts import Parts
+from edge_inspector.station.parts import LoadedRecipe, Parts
 
 log = structlog.get_logger()
 MOST_LOST = 100
@@ -36,11 +36,16 @@ class ByItself:
         booking: Booking,
         links: Links,
         work: InWork,
-        accept: Callable[[int], int],
+        accept: Callable[[int, LoadedRecipe | None], int],
+        owner: Callable[[str, int], LoadedRecipe | None],
         reopen: Callable[[str, str], None],
         post: Callable[[LineEvent], None],
     ) -> None:
-        """`accept(arrival_ns)` begins a part that the station numbers; `reopen(camera, why)` takes one for lost."""
+        """`accept(arrival_ns, recipe)` begins a part that the station numbers, `recipe` None = of the active one.
+
+        `owner(recipe, arrival_ns)` is the recipe before while a changeover is under way, and None for a picture that
+        came later; `reopen(camera, why)` takes a camera for lost.
+        """
         self._parts = parts
         self._condition = condition
         self._announcements = announcements
@@ -48,6 +53,7 @@ class ByItself:
         self._links = links
         self._work = work
         self._accept = accept
+        self._owner = owner
         self._reopen = reopen
         self._post = post
         self._by_line: dict[str, int | None] = {}
@@ -74,15 +80,16 @@ class ByItself:
         So does each part whose picture is lost on its way: the PLC counts parts, and no later verdict may shift.
         """
         await self._lost_before(event)
-        blocked = self._condition.blocked()
+        owner = self._owner(event.recipe, event.arrival_ns)
+        blocked = None if owner is not None else self._condition.blocked()
         try:
-            seq = self._accept(event.arrival_ns)
+            seq = self._accept(event.arrival_ns, owner)
         except StorageError as exc:
             log.error("trigger_not_recorded", camera=event.picture.camera, error=str(exc))
             self._booking.refused(0, "", Reason.STORAGE)
             return None
         self._work.parts_of[event.picture] = seq
-        if event.recipe != self._condition.recipe.name:
+        if owner is None and event.recipe != self._condition.recipe.name:
             blocked = (Reason.RECIPE, f"picture prepared for recipe {event.recipe}")
         elif blocked is None and len(self._work.open) > self._parts.limits.max_open:
             blocked = (Reason.OVERLOAD, f"more than {self._parts.limits.max_open} parts in work")
@@ -107,7 +114,7 @@ class ByItself:
         told = 0
         with contextlib.suppress(StorageError):  # the flight record is full
             while told < min(lost, MOST_LOST):
-                seq = self._accept(event.arrival_ns)
+                seq = self._accept(event.arrival_ns, None)
                 told += 1
                 await self._work.advance(seq, lambda i, now: i.undefined(Reason.NO_FRAME, text, now))
         if told < lost:

@@ -34,6 +34,8 @@ _WAIT_S = 0.25
 """How long a wait may last before the thread looks whether it should stop."""
 OPEN_S = 30.0
 """How long a driver may need to open a camera and to set it, or to close it."""
+PASSING_NS = 200_000_000
+"""How long a picture may be on its way that was begun by the features before: exposure, reading, 5 MP over gigabit."""
 PATIENCE_S = 2.0
 """How much longer than asked a driver may wait for a picture before its call counts as hung."""
 
@@ -87,6 +89,7 @@ class CameraThread:
         self._orders: queue.SimpleQueue[Shot | Setting | Snapshot] = queue.SimpleQueue()
         self._snapping = False
         self._setting = setting
+        self._taken: Setting | None = None
         self._stopping = threading.Event()
         self._abandoned = False
         self._reopen = ""
@@ -122,7 +125,11 @@ class CameraThread:
         return self._snapping
 
     def set(self, setting: Setting) -> None:
-        """Take a recipe's features before anything that is ordered later; `SettingDone` tells."""
+        """Take a recipe's features before anything that is ordered later; `SettingDone` tells.
+
+        Of several only the newest: the station has gone on to that one's recipe.
+        """
+        self._setting = setting
         self._orders.put(setting)
 
     def reopen(self, text: str) -> None:
@@ -172,7 +179,8 @@ class CameraThread:
             self._check_identity(camera)
             self._opening = next(self._numbers)
             self._check, self._reopen = PictureCheck(self._gate), ""
-            self._apply(camera, self._setting)
+            setting = self._setting
+            self._post(SettingDone(self.name, setting, self._set(camera, setting)))
             self.opened += 1
             self._counted = (self._counted[0], camera)
             self._log("camera_up", serial=camera.serial)
@@ -225,8 +233,11 @@ class CameraThread:
                 self._watch(camera)
             return
         if isinstance(order, Setting):
-            self._setting = order
-            self._apply(camera, order)
+            if order is self._setting and order is not self._taken:  # an opening takes the newest, too
+                error = self._set(camera, order)
+                if camera.trigger_mode != "software":
+                    self._let_pass(camera)
+                self._post(SettingDone(self.name, order, error))
         elif isinstance(order, Snapshot):
             self._take_snapshot(camera, order)
         elif order.opening != self._opening:
@@ -243,15 +254,21 @@ class CameraThread:
             if frame is not None:
                 frame.release()
 
-    def _apply(self, camera: Camera, setting: Setting) -> None:
-        """What the camera refuses is the recipe's fault: the camera stays as it is."""
-        error = ""
+    def _set(self, camera: Camera, setting: Setting) -> str:
+        """What the camera refuses, empty = nothing. It is the recipe's fault: the camera stays as it is."""
+        self._taken = setting
         try:
             with self._bounded("taking a recipe's features", OPEN_S):
                 camera.apply(setting.features)
         except FeatureError as exc:
-            error = str(exc)
-        self._post(SettingDone(self.name, setting, error))
+            return str(exc)
+        return ""
+
+    def _let_pass(self, camera: Camera) -> None:
+        """A picture that was begun by the features before comes while the station is not READY, and is no OK."""
+        end_ns = self._clock.monotonic_ns() + PASSING_NS
+        while not self._stopping.is_set() and (left_ns := end_ns - self._clock.monotonic_ns()) > 0:
+            self._watch(camera, left_ns / 1e9)
 
     def _drop(self, shot: Shot, reason: Reason, text: str) -> None:
         """Take no picture: it would show whatever is in front of the camera by now."""
@@ -296,11 +313,11 @@ class CameraThread:
         finally:
             self._snapping = False
 
-    def _watch(self, camera: Camera) -> None:
+    def _watch(self, camera: Camera, wait_s: float = _WAIT_S) -> None:
         """A picture that the station did not trigger; a damaged one, too, shows that a part was there."""
         try:
-            with self._bounded("waiting for a picture", _WAIT_S + PATIENCE_S):
-                frame = camera.grab(_WAIT_S)
+            with self._bounded("waiting for a picture", wait_s + PATIENCE_S):
+                frame = camera.grab(wait_s)
         except FrameError as exc:
             self._check.damaged(exc)
             wanted = self._by_itself(self.name)

@@ -43,10 +43,16 @@ def select_recipe(condition: Condition, request: RecipeRequest) -> RecipeAnswer:
         condition.recipe, condition.recipe_error = recipe, ""
         log.info("recipe_selected", recipe=recipe.name)
         return RecipeAnswer(request.seq, accepted=True, reason=Reason.NONE)
-    wanted = request.number or repr(request.name)
-    condition.recipe_error = f"the PLC ordered recipe {wanted}, which this station does not have"
-    log.warning("recipe_refused", wanted=wanted, known=sorted(condition.parts.recipes))
+    refuse_recipe(condition, request.number, request.name, "the PLC")
     return RecipeAnswer(request.seq, accepted=False, reason=Reason.RECIPE)
+
+
+def refuse_recipe(condition: Condition, number: int, name: str, who: str) -> None:
+    """Whoever may select recipes wants one that is not there: what stands in front of the cameras is not the old one's
+    product any more."""
+    wanted = number or f"{name!r:.100}"
+    condition.recipe_error = f"{who} ordered recipe {wanted}, which this station does not have; order one that it has"
+    log.warning("recipe_refused", wanted=wanted, who=who, known=sorted(condition.parts.recipes))
 
 
 def carry_out(condition: Condition, command: int) -> int:
@@ -63,6 +69,8 @@ def carry_out(condition: Condition, command: int) -> int:
         condition.mode = _MODES[command]
     elif command == ACK_LINE_STOP:
         condition.line_rules.acknowledge()
-    elif command not in (RESET, ABORT, CLEAR_COUNTERS):
+    elif command == RESET:
+        condition.line_rules.reset()
+    elif command not in (ABORT, CLEAR_COUNTERS):
         return NOT_SUPPORTED
     return DONE

@@ -59,6 +59,11 @@ class Condition:
         """Why no part can be inspected now, None = the station is fit."""
         return self._held() or self._not_set_up() or self._not_trusted() or self._full()
 
+    @property
+    def set_up(self) -> bool:
+        """Recipe, model and cameras are all there, whoever may hold the station."""
+        return self._not_set_up() is None
+
     def _held(self) -> tuple[Reason, str] | None:
         """Somebody wants no part inspected."""
         if self.stopping:
@@ -120,9 +125,10 @@ class Condition:
             recipe_no=self.recipe.settings.number,
             recipe_ready=self.models.why_not(self.recipe.name) is None
             and not self.recipe_error
+            and not self.changeover.why_not()
             and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
             warning=bool(self.publishers_down or self.links.away or self.models.warning(self.recipe.name))
-            or bool(self.images_trouble or self.thresholds.warning(self.recipe))
+            or bool(self.images_trouble or self.thresholds.warning(self.recipe) or self.line_rules.notice)
             or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,
@@ -142,4 +148,4 @@ class Condition:
             return ERROR_CODE[Reason.CAMERA], f"camera {silent[0]} has not answered its trigger in time"
         if not code and not self.parts.ledger.healthy:
             return ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
-        return code, text or self.models.warning(self.recipe.name)
+        return code, text or self.line_rules.text or self.models.warning(self.recipe.name)

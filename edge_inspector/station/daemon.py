@@ -134,14 +134,19 @@ async def _vitals(line: Line) -> None:
 
 
 async def _timer(line: Line) -> None:
-    """Tick for a timer recipe, without drift."""
-    due = anyio.current_time()
+    """Tick for a timer recipe, without drift; another recipe begins with a whole period of its own."""
+    recipe, due = None, 0.0
     while True:
-        period_s = line.condition.recipe.settings.period_s
-        due = max(due + (period_s or PULSE_S), anyio.current_time())
-        await anyio.sleep_until(due)
-        if period_s is not None:
+        now = anyio.current_time()
+        if recipe is not line.condition.recipe:
+            recipe = line.condition.recipe
+            due = now + (recipe.settings.period_s or 0.0)
+        period_s = recipe.settings.period_s
+        if period_s is not None and now >= due:
             line.events.put_nowait(TimerTick())
+            due = max(due + period_s, now)
+        look = now + PULSE_S  # a changeover ends a long period
+        await anyio.sleep_until(look if period_s is None else min(due, look))
 
 
 async def _pulse(line: Line, progress: ProgressBook, publishers: list[PublisherThread]) -> None:

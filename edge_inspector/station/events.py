@@ -143,6 +143,20 @@ class ModelLoaded:
 
 
 @dataclass(frozen=True)
+class ModelWarm:
+    """A recipe that was selected can be inspected at full speed: its model is loaded and has run."""
+
+    recipe: str
+
+
+@dataclass(frozen=True)
+class ModelUnloaded:
+    """A recipe's model has made room for another one."""
+
+    recipe: str
+
+
+@dataclass(frozen=True)
 class ModelRefused:
     """A recipe's model may not be used."""
 
@@ -303,6 +317,8 @@ LineEvent: TypeAlias = (
     | Inferred
     | ModelsReady
     | ModelLoaded
+    | ModelWarm
+    | ModelUnloaded
     | ModelRefused
     | EngineNeeded
     | EngineProgress

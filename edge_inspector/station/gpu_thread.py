@@ -6,41 +6,22 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 
-import structlog
-
 from edge_inspector import pipeline
 from edge_inspector.datatypes import Reason, Tensors
-from edge_inspector.errors import ConfigError, DeviceLostError, InferenceError
-from edge_inspector.interfaces import Backend, Clock, Model, Progress, Ticket
+from edge_inspector.errors import DeviceLostError, InferenceError
+from edge_inspector.interfaces import Backend, Clock, Progress, Ticket
 from edge_inspector.station.batching import Durations, joinable, split, together
-from edge_inspector.station.engines import Engines, Missing, Refused
-from edge_inspector.station.events import (
-    EngineNeeded,
-    Inferred,
-    Job,
-    LineEvent,
-    ModelLoaded,
-    ModelRefused,
-    ModelsReady,
-    ViewFailed,
-)
+from edge_inspector.station.engines import Engines
+from edge_inspector.station.events import Inferred, Job, LineEvent, ModelsReady, ViewFailed
+from edge_inspector.station.model_room import Loaded, ModelRoom
 from edge_inspector.station.parts import LoadedRecipe
 
-log = structlog.get_logger()
 _WAIT_S = 0.25
 COLLECT_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model, and how many views may go into one run of it, rising from 1: there verdicts are known to be the same."""
-
-    model: Model
-    batch_sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -65,18 +46,19 @@ class GpuThread:
         progress: Progress,
         capacity: int,
         post: Callable[[LineEvent], None],
+        active: str = "",
+        budget_bytes: int | None = None,
     ) -> None:
-        self._backend = backend
-        self._engines = engines
+        """`active` is the recipe whose model is loaded first, empty = the first one; the budget is `ModelRoom`'s."""
         self._recipes = recipes
+        self._active = active or next(iter(recipes))
+        self._room = ModelRoom(backend, engines, recipes, budget_bytes, post)
         self._clock = clock
         self._progress = progress
         self._post = post
-        self._jobs: queue.Queue[Job] = queue.Queue(maxsize=capacity)
+        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=capacity)
         self._waiting: deque[Job] = deque()
         self._loads: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._models: dict[str, Loaded] = {}
-        self._shared: dict[tuple[str, str, object, int], Model] = {}
         self._durations = Durations()
         self._stopping = threading.Event()
 
@@ -89,8 +71,13 @@ class GpuThread:
         return True
 
     def order_load(self, recipe: str) -> None:
-        """Load a recipe's model when every picture that is queued now is through."""
+        """Have a recipe's model loaded and warm when every picture that is queued now is through.
+
+        The newest order counts: what was ordered before it is not wanted any more.
+        """
         self._loads.put(recipe)
+        with suppress(queue.Full):  # then it does not sleep
+            self._jobs.put_nowait(None)
 
     @property
     def waiting(self) -> int:
@@ -99,84 +86,54 @@ class GpuThread:
 
     def loaded(self) -> dict[str, int]:
         """The recipes whose model is loaded, and how many bytes it tells that it holds; any thread."""
-        return {recipe: loaded.model.memory_bytes for recipe, loaded in self._models.copy().items()}
+        return self._room.memory_bytes()
 
     def stop(self) -> None:
         self._stopping.set()
 
     def run(self) -> None:
-        with ExitStack() as closing:
-            for recipe in self._recipes.values():
-                self._bring(recipe, closing)
+        with closing(self._room):
+            self._progress.rest("gpu")  # to load may take longer than a run ever may
+            self._room.preload(self._active)
             self._post(ModelsReady())
-            in_flight: InFlight | None = None
-            slot = 0
-            last: Loaded | None = None
-            while in_flight is not None or not self._stopping.is_set():
-                job = self._next(wait=in_flight is None)
-                self._progress.sign("gpu")
-                submitted = None
-                if job is not None and job.recipe in self._models:
-                    last = self._models[job.recipe]
-                    submitted = self._submit(job, last, slot)
-                    slot = 1 - slot
-                elif job is not None:  # a camera that triggers itself does not ask whether the station is ready
-                    self._fail((job,), Reason.NOT_READY, f"the model of recipe {job.recipe} is not loaded")
-                elif in_flight is None:
-                    self._idle(last)
-                if in_flight is not None:
-                    self._collect(in_flight)
-                in_flight = submitted
-                if in_flight is not None and not self._waiting and self._jobs.empty():
-                    self._collect(in_flight)
-                    in_flight = None
-                # not only when it is idle: a camera that triggers itself brings pictures all the while
-                if in_flight is None and not self._waiting and self._jobs.empty():
-                    self._load_ordered(closing)
+            self._serve()
 
-    def _bring(self, recipe: LoadedRecipe, closing: ExitStack) -> None:
-        """Load a recipe's model, or tell why it is not there; recipes with the same engine and input share it."""
-        choice = self._engines.choose(recipe.name, recipe.model_file, recipe.thresholds)
-        if isinstance(choice, Refused):
-            self._post(ModelRefused(recipe.name, choice.text))
-            return
-        if isinstance(choice, Missing):
-            self._post(EngineNeeded(recipe.name))
-            return
-        self._progress.rest("gpu")  # to load may take longer than a run ever may
-        plan, file = next(iter(recipe.plans.values())), choice.model_file
-        most = choice.batch_sizes[-1]  # a view's tiles fill runs of every size up to this
-        key = (file.sha256, file.engine_dir, plan.input, most)
-        if key not in self._shared:
-            self._shared[key] = model = self._backend.load(file, plan, most)
-            closing.callback(model.close)
-            log.info("model_loaded", recipe=recipe.name, memory_mb=round(model.memory_bytes / 1e6, 1))
-        loaded = Loaded(self._shared[key], choice.batch_sizes)  # another recipe's proof may allow other sizes
-        recipe.reading.decoder.check(loaded.model.output_shapes, recipe.reading.classes)
-        for plan in recipe.plans.values():
-            loaded.model.rehearse(plan)
-        self._models[recipe.name] = loaded
-        self._post(ModelLoaded(recipe.name, choice.warning))
-        if choice.outdated:
-            self._post(EngineNeeded(recipe.name))
+    def _serve(self) -> None:
+        in_flight: InFlight | None = None
+        slot = 0
+        last: Loaded | None = None
+        while in_flight is not None or not self._stopping.is_set():
+            job = self._next(wait=in_flight is None)
+            self._progress.sign("gpu")
+            submitted = None
+            loaded = None if job is None else self._room.get(job.recipe)
+            if job is not None and loaded is not None:
+                last = loaded
+                submitted = self._submit(job, loaded, slot)
+                slot = 1 - slot
+            elif job is not None:  # a camera that triggers itself does not ask whether the station is ready
+                self._fail((job,), Reason.NOT_READY, f"the model of recipe {job.recipe} is not loaded")
+            elif in_flight is None:
+                self._room.keep_warm(last)
+            if in_flight is not None:
+                self._collect(in_flight)
+            in_flight = submitted
+            if in_flight is not None and not self._waiting and self._jobs.empty():
+                self._collect(in_flight)
+                in_flight = None
+            # not only when it is idle: a camera that triggers itself brings pictures all the while
+            if in_flight is None and not self._waiting and self._jobs.empty():
+                self._load_ordered()
 
-    def _idle(self, last: Loaded | None) -> None:
-        warm = last or next(iter(self._models.values()), None)
-        if warm is not None:
-            warm.model.keep_warm()
-
-    def _load_ordered(self, closing: ExitStack) -> None:
+    def _load_ordered(self) -> None:
         """Nothing waits and nothing runs: there is time for what would hold a part up."""
-        try:
-            recipe = self._loads.get_nowait()
-        except queue.Empty:
-            return
-        try:
-            self._bring(self._recipes[recipe], closing)
-        except DeviceLostError:
-            raise
-        except (ConfigError, InferenceError) as exc:  # at a start it ends the process; now others are being inspected
-            self._post(ModelRefused(recipe, str(exc)))
+        recipe = ""
+        with suppress(queue.Empty):
+            while True:
+                recipe = self._loads.get_nowait()
+        if recipe:
+            self._progress.rest("gpu")
+            self._room.select(recipe)
 
     def _next(self, wait: bool) -> Job | None:
         if self._waiting:
@@ -190,8 +147,9 @@ class GpuThread:
         """The job and those right behind it that share its run: of the same model, and none late because of another."""
         with suppress(queue.Empty):
             while len(self._waiting) < loaded.batch_sizes[-1] - 1:
-                self._waiting.append(self._jobs.get_nowait())
-        fitting = takewhile(lambda job: joinable(job) and self._models.get(job.recipe) == loaded, self._waiting)
+                if (job := self._jobs.get_nowait()) is not None:
+                    self._waiting.append(job)
+        fitting = takewhile(lambda job: joinable(job) and self._room.get(job.recipe) == loaded, self._waiting)
         jobs = (first, *fitting) if joinable(first) else (first,)
         now = self._clock.monotonic_ns()
         sizes = (n for n in loaded.batch_sizes if n == 1 or n <= len(jobs))

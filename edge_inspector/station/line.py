@@ -58,6 +58,8 @@ from edge_inspector.station.events import (
     ModelLoaded,
     ModelRefused,
     ModelsReady,
+    ModelUnloaded,
+    ModelWarm,
     Noticed,
     Ordered,
     OutputTrouble,
@@ -102,14 +104,14 @@ class Line:
         self.announcements = Announcements(parts.cameras)
         self.booking = Booking(parts, emit)
         self.live = LiveView(parts.cameras, parts.clock)
-        self.camera_health = CameraHealth(parts)
+        self.camera_health = CameraHealth(parts, self.post)
         images = [] if parts.images is None else [parts.images]
         self.pictures = Pictures([*images, self.camera_health, self.live])
-        self._thresholds = Thresholds(parts, self.booking)
+        self._thresholds = Thresholds(parts, self.booking, self.camera_health.warning)
         self._golden = Golden(parts, self.booking)
         self._line_rules = LineRules(parts, self.booking)
-        self._changeover = Changeover(parts, self.booking)
         self.models = Models(parts.recipes, self.booking.event)
+        self.changeover = Changeover(parts, self.booking, self._set_cameras, self.models.select)
         active = parts.recipes[parts.active_recipe]
         self.links = Links(parts.links, parts.master, self.booking)
         self.condition = Condition(
@@ -121,7 +123,7 @@ class Line:
             self._thresholds,
             self._golden,
             self.camera_health,
-            self._changeover,
+            self.changeover,
             self.links,
             down=down,
         )
@@ -142,6 +144,7 @@ class Line:
             self.links,
             self.work,
             self._accept_own,
+            self.changeover.owner,
             self._reopen,
             self.events.put_nowait,
         )
@@ -155,6 +158,7 @@ class Line:
             self.condition, self._acceptance, self.booking, inbox, self._idle, self._size_of, self.post
         )
         more = {**self._thresholds.orders(), **self._golden.orders(self.condition)}
+        more |= self.camera_health.orders(self.condition)
         self._orders = Orders(self.condition, self.booking, self._setup, self.live, self.manual, self._select, more)
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
@@ -172,7 +176,7 @@ class Line:
 
     def by_itself(self, camera: str) -> tuple[str, PreparePlan] | None:
         """The recipe and plan for a picture that the station did not trigger; called on the camera's thread."""
-        recipe = self.condition.recipe
+        recipe = self.changeover.shown or self.condition.recipe
         plan = recipe.plans.get(camera) if recipe.settings.trigger in ("line", "announced") else None
         return None if plan is None else (recipe.name, plan)
 
@@ -209,10 +213,14 @@ class Line:
             SettingDone: self._fitness.setting_done,
             ModelsReady: lambda _: self._fitness.models_ready(),
             ModelLoaded: self._fitness.model_loaded,
+            ModelWarm: self.changeover.warm,
+            ModelUnloaded: lambda event: self.models.unloaded(
+                event, self.changeover.wanted(self.condition.recipe.name)
+            ),
             ModelRefused: self.models.refused,
             EngineNeeded: self.models.needed,
             EngineProgress: self.models.progress,
-            EngineBuilt: lambda event: self.models.built(event, self.condition.recipe.name),
+            EngineBuilt: lambda event: self.models.built(event, self.changeover.wanted(self.condition.recipe.name)),
             LinkHealth: self.links.health,
             OutputTrouble: self.links.output_trouble,
             VitalsRead: self._fitness.vitals_read,
@@ -243,6 +251,7 @@ class Line:
         self.pulse_waiting = False
         self._setup.pulse(self.cameras, inspecting=not self._idle())
         self._by_itself.tick()
+        self._golden.tick(self.condition.recipe)
         if event.alive:
             await self.links.tell(Alive())
 
@@ -289,26 +298,32 @@ class Line:
     def _select_recipe(self, link: PlcLink, request: RecipeRequest) -> RecipeAnswer:
         if not self.links.may_command(link):
             return RecipeAnswer(request.seq, accepted=False, reason=Reason.WRONG_MASTER)
-        before = self.condition.recipe
+        before, fit = self.condition.recipe, self.condition.blocked() is None
         answer = commands.select_recipe(self.condition, request)
         if answer.accepted:
-            self._selected(before, f"plc:{link.name}")
+            self._selected(before, f"plc:{link.name}", fit=fit)
             if self.condition.recipe is not before:
                 changed = f"{before.name} -> {self.condition.recipe.name}"
                 self.booking.audit(f"plc:{link.name}", "recipe_selected", changed)
+        else:
+            self.booking.event("warning", "recipe_refused", self.condition.recipe_error)
         return answer
 
     def _select(self, recipe: LoadedRecipe, who: str) -> None:
         """For an order, where no PLC selects recipes."""
-        before, self.condition.recipe, self.condition.recipe_error = self.condition.recipe, recipe, ""
+        before, fit = self.condition.recipe, self.condition.blocked() is None
+        self.condition.recipe, self.condition.recipe_error = recipe, ""
         log.info("recipe_selected", recipe=recipe.name)
-        self._selected(before, who)
+        self._selected(before, who, fit=fit)
 
-    def _selected(self, before: LoadedRecipe, who: str) -> None:
-        self._set_cameras(before)
-        self.models.select(self.condition.recipe.name)
-        self._changeover.begins(before, self.condition.recipe, who)
-        self._golden.selected(self.condition.recipe)
+    def _selected(self, before: LoadedRecipe, who: str, *, fit: bool) -> None:
+        """Nothing has to be done for the recipe that is there already: some PLCs order it before each part."""
+        recipe = self.condition.recipe
+        if recipe is before and not self.changeover.under_way and self.condition.set_up:
+            return
+        self.changeover.begins(before, recipe, who, fit=fit)
+        self._golden.selected(recipe)
+        self.camera_health.selected(recipe)
 
     async def _carry_out(self, link: PlcLink, command: int) -> int:
         """Status.CommandResult."""
@@ -331,6 +346,7 @@ class Line:
             await self.work.settle_all(Reason.ABORTED, "aborted by command")
         elif command == commands.RESET:
             self.booking.alarmed = False
+            self.camera_health.again()
         return result
 
     async def _asked(self, link: PlcLink, request: TriggerRequest) -> None:
@@ -364,13 +380,21 @@ class Line:
             return
         self._shoot(self._accept_own(self.parts.clock.monotonic_ns()))
 
-    def _accept_own(self, at_ns: int) -> int:
-        """A part that the station itself numbers."""
-        return self._accept(self._acceptance.own_trigger_seq, "", at_ns, None, 0)
+    def _accept_own(self, at_ns: int, recipe: LoadedRecipe | None = None) -> int:
+        """A part that the station itself numbers; `recipe` None = the active one."""
+        return self._accept(self._acceptance.own_trigger_seq, "", at_ns, None, 0, recipe)
 
-    def _accept(self, trigger_seq: int, part_id: str, at_ns: int, link: PlcLink | None, plc_boot_id: int) -> int:
+    def _accept(
+        self,
+        trigger_seq: int,
+        part_id: str,
+        at_ns: int,
+        link: PlcLink | None,
+        plc_boot_id: int,
+        recipe: LoadedRecipe | None = None,
+    ) -> int:
         """Write the part into the flight record, start its deadline, book it. Nothing is told before this."""
-        recipe = self.condition.recipe
+        recipe = recipe or self.condition.recipe
         inspection, slot = self._acceptance.part(
             recipe, self.condition.mode_now, trigger_seq, part_id, self.stalls.earliest_ns(at_ns), plc_boot_id
         )
@@ -476,7 +500,7 @@ class Line:
         return any(camera in self.work.exposing for camera in cameras) or self.announcements.waiting(cameras)
 
     async def _tell_status(self) -> None:
-        self._changeover.look(ready=self.condition.blocked() is None)
+        self.changeover.look(self.work, self.condition)
         silent = [camera for camera, seq in self.work.exposing.items() if seq not in self.work.open]
         acquiring = bool(self.work.exposing) or self._acquiring()
         status = self.condition.status(len(self.work.open), self._occupied(), acquiring, silent, self.booking.alarmed)

@@ -8,13 +8,21 @@ from typing import Literal
 import structlog
 
 from edge_inspector.datatypes import Reason
-from edge_inspector.station.events import EngineBuilt, EngineNeeded, EngineProgress, ModelLoaded, ModelRefused
+from edge_inspector.station.events import (
+    EngineBuilt,
+    EngineNeeded,
+    EngineProgress,
+    ModelLoaded,
+    ModelRefused,
+    ModelUnloaded,
+)
 
 log = structlog.get_logger()
 STEP = 0.05
 """How far a build must have come on for the PLC to be told again."""
 BOOKED_STEP = 0.25
 """The same for the broker and the books."""
+ON_SELECTION = (Reason.NOT_READY, "its model is loaded when the recipe is selected")
 
 
 class Models:
@@ -31,7 +39,6 @@ class Models:
         self._warnings: dict[str, str] = {}
         self._far: dict[str, float] = {}
         self._serving: set[str] = set()
-        self._waits_for_selection: set[str] = set()
         self._tell = tell
         self.order_load: Callable[[str], None]
         self.order_build: Callable[[str], None]
@@ -45,9 +52,20 @@ class Models:
         return self._warnings.get(recipe, "")
 
     def select(self, recipe: str) -> None:
-        """The recipe is active: load its model if it waits for that."""
-        if recipe in self._waits_for_selection:
+        """The recipe is active: have its model loaded and warm, unless its engine is being built first."""
+        if recipe in self._serving:
+            self.order_load(recipe)
+        elif recipe not in self._far:
             self._load(recipe)
+
+    def unloaded(self, event: ModelUnloaded, active: str) -> None:
+        """A model has made room for another; the active one is wanted back, whoever was selected in between."""
+        self._serving.discard(event.recipe)
+        self._warnings.pop(event.recipe, None)
+        if event.recipe == active:
+            self._load(event.recipe)
+        else:
+            self._why_not[event.recipe] = ON_SELECTION
 
     def loaded(self, event: ModelLoaded) -> None:
         self._why_not.pop(event.recipe, None)
@@ -59,6 +77,7 @@ class Models:
             self._tell("warning", "engine_doubtful", event.warning)
 
     def refused(self, event: ModelRefused) -> None:
+        self._serving.discard(event.recipe)
         self._fail(event.recipe, event.text)
 
     def needed(self, event: EngineNeeded) -> None:
@@ -91,11 +110,9 @@ class Models:
             if recipe == active:
                 self._load(recipe)
             else:  # loading now would hold up the parts of another recipe
-                self._waits_for_selection.add(recipe)
-                self._why_not[recipe] = (Reason.NOT_READY, "its model is loaded when the recipe is selected")
+                self._why_not[recipe] = ON_SELECTION
 
     def _load(self, recipe: str) -> None:
-        self._waits_for_selection.discard(recipe)
         self._why_not[recipe] = (Reason.NOT_READY, "the model is being loaded")
         self.order_load(recipe)
 

@@ -116,7 +116,7 @@ class Orders:
         answer = carry_out(who, arguments, event.reply)
         if answer is not None:
             event.reply(answer)
-            if order.name not in ("audit", "live"):
+            if order.name not in ("audit", "live", "thresholds"):
                 log.info("order", name=order.name, who=who, done=answer.done, text=answer.text)
 
     def _audit(self, who: str, asked: Audit, _: Reply) -> OrderAnswer:
@@ -134,9 +134,13 @@ class Orders:
         return DONE
 
     def _reset(self, who: str, _asked: Nothing, _: Reply) -> OrderAnswer:
-        if not self._booking.alarmed:
+        condition = self._condition
+        shown = condition.camera_health.why_not(condition.recipe) or condition.line_rules.notice
+        if not self._booking.alarmed and not shown:
             return OrderAnswer(done=True, text="there was no alarm")
         self._booking.alarmed = False
+        condition.camera_health.again()
+        condition.line_rules.reset()
         self._booking.audit(who, "alarms_reset", "the station's alarm is off until the next one")
         return DONE
 
@@ -175,8 +179,10 @@ class Orders:
         found = commands.find_recipe(condition, asked.number, asked.name)
         if found is None:
             known = ", ".join(f"{one.settings.number} {name}" for name, one in condition.parts.recipes.items())
+            commands.refuse_recipe(condition, asked.number, asked.name, who)
+            self._booking.event("warning", "recipe_refused", condition.recipe_error)
             text = f"recipe {asked.number or repr(asked.name)}: expected one of {known}"
-            return OrderAnswer(done=False, text=text)
+            return OrderAnswer(done=False, text=f"{text}; the station is not READY until one of them is ordered")
         before = condition.recipe.name
         self._select(found, who)
         self._booking.audit(who, "recipe_selected", f"{before} -> {found.name}")

@@ -11,6 +11,7 @@ from edge_inspector.health.metrics import StationMetrics
 from edge_inspector.interfaces import Backend, Camera, Clock, ModelFile, PlcLink, Publisher
 from edge_inspector.pipeline import Reading
 from edge_inspector.settings import PictureGate, Recipe
+from edge_inspector.settings.line_rules import AnyLineRule
 from edge_inspector.station.changes import Configuration
 from edge_inspector.station.engines import Engines
 from edge_inspector.station.events import Setting
@@ -61,6 +62,8 @@ class Limits:
     line_stop_after: int
     grab_timeout_s: float
     stop_timeout_s: float
+    model_memory_bytes: int | None = None
+    """What the models of all recipes may need together; None = all of them are kept."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +92,7 @@ class Parts:
     images: ImageStore | None = None
     """None = no picture is kept."""
     metrics: StationMetrics = field(default_factory=StationMetrics)
+    line_rules: Sequence[AnyLineRule] = ()
+    """Rules over many parts."""
     configuration: Configuration = field(default_factory=Configuration)
     """What the station file and all that it names say, for the audit trail."""

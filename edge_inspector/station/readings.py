@@ -36,6 +36,10 @@ def readings(
         engines=_engines(line, gpu),
         progress_age_s=progress.ages_s(),
         hung_s=hung_s,
+        thresholds=line.condition.thresholds.readings(),
+        thresholds_held=line.condition.thresholds.held(),
+        changeovers=line.changeover.ended,
+        changeover_s=line.changeover.seconds,
         images={} if parts.images is None else parts.images.counters(),
     )
 

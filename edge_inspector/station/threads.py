@@ -43,6 +43,8 @@ class Threads:
             progress,
             parts.limits.max_open * len(parts.cameras),
             line.post,
+            parts.active_recipe,
+            parts.limits.model_memory_bytes,
         )
         self._builds = EngineBuilds(
             parts.build_command, parts.backend.proof == "each_start", parts.engines.report, line.post
@@ -79,6 +81,7 @@ class Threads:
             self._imaging = [self._thread("images", work)]
         self._inspecting += [self._thread("gpu", self.gpu.run), self._thread("engine-builds", self._builds.run)]
         self._looking = [self._thread("live-view", line.live.run), self._thread("manual", line.manual.run)]
+        self._looking.append(self._thread("camera-health", line.camera_health.run))
         line.cameras.start()
         self._outputs = [self._thread(f"outputs-{name}", run) for name, run in line.outputs.threads.items()]
         self._publishing = [self._thread(f"publish-{p.publisher.destination}", p.run) for p in self.publishers]
@@ -94,6 +97,7 @@ class Threads:
         _join(self._inspecting)
         line.live.stop()
         line.manual.stop()
+        line.camera_health.stop()
         _join(self._looking)
         if images is not None:
             images.stop()

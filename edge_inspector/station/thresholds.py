@@ -2,36 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from edge_inspector.datatypes import InspectionResult, ThresholdState
+from edge_inspector.datatypes import InspectionResult, Mode, ThresholdState, Trigger
+from edge_inspector.engine.limits_file import read_limits
+from edge_inspector.errors import ConfigError
+from edge_inspector.health.readings import ThresholdReading
 from edge_inspector.interfaces import PartFeedback
+from edge_inspector.stages.thresholds import needed
+from edge_inspector.station import threshold_book
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.parts import LoadedRecipe, Parts
+from edge_inspector.station.threshold_learner import Learner
+from edge_inspector.station.threshold_orders import ThresholdOrders
+from edge_inspector.station.threshold_parts import InOrder
+from edge_inspector.store.peaks import ScoredPart
 
 
 class Thresholds:
-    """Owned by the line loop; advances once for each production part, in the order of their numbers."""
+    """Owned by the line loop; learns from each production part once, in the order of their numbers."""
 
-    def __init__(self, parts: Parts, booking: Booking) -> None:
+    def __init__(self, parts: Parts, booking: Booking, drift: Callable[[LoadedRecipe], str]) -> None:
+        """Reads the books and the state folder; before the ledger runs. `drift`: what is wrong with the pictures."""
         self._parts = parts
         self._booking = booking
+        self._drift = drift
+        self._order = InOrder()
+        self._since = 0
+        self._alarms: dict[str, str] = {}
+        self.learners: Mapping[str, Learner] = {
+            name: Learner(recipe, parts.configuration.values.get(f"recipes.{name}.golden", ""))
+            for name, recipe in parts.recipes.items()
+        }
+        for learner in self.learners.values():
+            self._bound(learner)
+        self._remembered, anew = threshold_book.take_up(parts, self.learners)
+        for name, learner in self.learners.items():
+            adaptive = learner.recipe.settings.adaptive
+            for policy in (adaptive.policy, adaptive.shadow):
+                needed(policy)
+            if name in anew:
+                booking.event("info", "thresholds_anew", f"recipe {name} learns its thresholds anew: {anew[name]}")
+            if learner.lapsed and adaptive.policy != "fixed":
+                booking.event("warning", "thresholds_release_lapsed", f"recipe {name}: {learner.lapsed}")
+            self._alarms[name] = learner.alarm
+        self._orders = ThresholdOrders(parts, booking, self.learners, self._spoken_of, self._now_put_down)
+        threshold_book.put_down(parts, self.learners.values())
 
     def now(self, recipe: LoadedRecipe) -> ThresholdState:
         """Those by which a part that is accepted now is judged."""
-        return recipe.thresholds
+        return self.learners[recipe.name].now()
 
     def warning(self, recipe: LoadedRecipe) -> str:
         """What is not as it should be with the thresholds of a recipe, empty = nothing."""
-        return ""
+        learner = self.learners[recipe.name]
+        adapts = recipe.settings.adaptive.policy != "fixed"
+        return learner.alarm or (learner.lapsed if adapts else "")
+
+    def readings(self) -> tuple[ThresholdReading, ...]:
+        """Every class that rejects, of every recipe; any thread."""
+        return tuple(one for learner in self.learners.values() for one in learner.readings())
+
+    def held(self) -> dict[str, bool]:
+        """By recipe, whether its thresholds may not move or need a look; any thread."""
+        return {name: learner.held for name, learner in self.learners.items()}
 
     def orders(self) -> Mapping[str, Any]:
         """What people may order of it, as `Orders` takes them."""
-        return {}
+        return self._orders.known()
+
+    def accepted(self, trigger: Trigger) -> None:
+        """A part has begun; it will be settled."""
+        if trigger.mode is Mode.PRODUCTION:
+            self._order.accepted(trigger.seq)
 
     def settled(self, result: InspectionResult) -> None:
-        """A part has its verdict: learn from it."""
+        """A part has its verdict: learn from it, when those before it have theirs."""
+        if result.trigger.mode is not Mode.PRODUCTION:
+            return
+        for part in self._order.settled(ScoredPart.of(result)):
+            self._remembered.add(part)
+            self._learn(part)
+            self._since += 1
+        if self._since >= threshold_book.EVERY:
+            self._now_put_down()
 
     def feedback(self, feedback: PartFeedback) -> None:
-        """Somebody has looked at a part again."""
+        """A PLC says that a part was good or bad; one that nobody remembers teaches nothing."""
+        part = self._remembered.of_trigger(feedback.trigger_seq, feedback.plc_boot_id)
+        if part is not None:
+            self._hear(part, feedback.good)
+
+    def _spoken_of(self, result_id: str, good: bool) -> bool:
+        """A person says it; False: nobody remembers this part."""
+        part = self._remembered.of_result(result_id)
+        if part is None:
+            return False
+        self._booking.feedback(PartFeedback(part.trigger_seq, part.plc_boot_id, good))
+        self._hear(part, good)
+        return True
+
+    def _learn(self, part: ScoredPart) -> None:
+        learner = self.learners.get(part.recipe)
+        if learner is not None:  # else the station file has the recipe no more
+            self._told(learner, part, learner.see(part, self._drift(learner.recipe)))
+
+    def _hear(self, part: ScoredPart, good: bool) -> None:
+        learner = self.learners.get(part.recipe)
+        if learner is not None:
+            self._told(learner, part, learner.hear(part, good))
+
+    def _told(self, learner: Learner, part: ScoredPart, noted: bool) -> None:
+        alarm, before = learner.alarm, self._alarms[learner.name]
+        self._alarms[learner.name] = alarm
+        if alarm and not before:
+            self._booking.event("alarm", "thresholds", f"recipe {learner.name}: {alarm}", [part.result_id])
+        if noted and learner.crowded:
+            threshold_book.put_down(self._parts, [learner])
+        elif noted:
+            threshold_book.put_down_noted(self._parts, learner)
+
+    def _now_put_down(self) -> None:
+        self._since = 0
+        threshold_book.put_down(self._parts, self.learners.values())
+
+    def _bound(self, learner: Learner) -> None:
+        """Take the limits that lie in the state folder, if they hold, and the release that the book has."""
+        learner.set_release(threshold_book.release_of(self._parts, learner.name))
+        try:
+            limits = read_limits(self._parts.state_dir, learner.name)
+        except ConfigError as exc:
+            self._booking.event("warning", "thresholds_limits", str(exc))
+            return
+        why = "" if limits is None else learner.why_not(limits)
+        if why:
+            text = f"recipe {learner.name}: its limits do not hold: {why}; run `edge-inspector thresholds limits` again"
+            self._booking.event("warning", "thresholds_limits", text)
+        else:
+            learner.set_limits(limits)

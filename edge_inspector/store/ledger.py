@@ -20,9 +20,11 @@ from edge_inspector.interfaces import Clock, OutboxStanding
 from edge_inspector.store import audit
 from edge_inspector.store.book import Book
 from edge_inspector.store.book_file import DamagedBookError, connect_read_only, is_damage, transaction
+from edge_inspector.store.line_parts import LINE_PARTS, LinePart, line_part
 from edge_inspector.store.machine_clock import MachineClock
 from edge_inspector.store.notice import Notice
 from edge_inspector.store.outbox import OutboxLanes
+from edge_inspector.store.peaks import SCORED, ScoredPart, scored_part
 from edge_inspector.store.records import (
     BookAcknowledged,
     BookAudit,
@@ -251,6 +253,14 @@ class Ledger:
         """The newest value that `BookKept` booked by this name, None = none. Before `run`."""
         rows = self._read("SELECT value FROM kept WHERE name = ?", name)
         return str(rows[0][0]) if rows else None
+
+    def scored(self, limit: int) -> list[ScoredPart]:
+        """The last `limit` production parts, oldest first. Before `run`."""
+        return [scored_part(row) for row in self._read(SCORED, int(Mode.PRODUCTION), limit)][::-1]
+
+    def line_parts(self, limit: int) -> list[LinePart]:
+        """As `scored`, for rules over many parts."""
+        return [line_part(row) for row in self._read(LINE_PARTS, int(Mode.PRODUCTION), limit)][::-1]
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Before `run`; of a large book this may be the first reading of a damaged page: then of the new one."""

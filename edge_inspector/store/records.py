@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -136,10 +136,13 @@ class BookConfiguration:
 
 @dataclass(frozen=True)
 class BookKept:
-    """What the line must remember over a restart: the newest value of a name counts. JSON."""
+    """What the line must remember over a restart: the newest value of a name counts. JSON.
+
+    A value that takes long to write out may come as what makes it, on the ledger's thread.
+    """
 
     name: str
-    value: str
+    value: str | Callable[[], str]
     utc: str
 
 

@@ -153,7 +153,8 @@ def _configuration(connection: sqlite3.Connection, record: BookConfiguration) ->
 
 
 def _kept(connection: sqlite3.Connection, record: BookKept) -> None:
-    connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (record.name, record.value, record.utc))
+    value = record.value if isinstance(record.value, str) else record.value()
+    connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (record.name, value, record.utc))
 
 
 def _started(connection: sqlite3.Connection, record: BookStarted) -> None:

@@ -169,6 +169,8 @@ def test_the_mqtt_topic_has_one_number_a_name(metrics: StationMetrics) -> None:
     assert flat["camera_side_hangs"] == 1
     assert flat["outbox_plant_waiting"] == 12
     assert flat["images_stopped"] == 0
+    of_the_active_recipe = {"threshold_scratch": 0.45, "threshold_scratch_proposed": 0.55, "threshold_dent": 0.4}
+    assert {name: flat[name] for name in flat if name.startswith("threshold")} == of_the_active_recipe
     assert (flat["temp_c"], flat["disk_free_pct"]) == (61.5, 40.0)
 
 

@@ -19,7 +19,7 @@ from machine_vision_rig import AUTOMATIC, BOOT, PUBLISHED, READY, Heard, result
 
 from edge_inspector.datatypes import Identity
 from edge_inspector.health.clock import SystemClock
-from edge_inspector.interfaces import TriggerAccepted, TriggerRequest
+from edge_inspector.interfaces import LinkState, TriggerAccepted, TriggerRequest
 from edge_inspector.outputs.opcua_server.link import NAMESPACE, Config, OpcUaServerLink
 from edge_inspector.plc.states import State
 
@@ -86,6 +86,7 @@ async def test_a_job_is_a_trigger_and_its_result_stands_in_the_tags_before_the_e
         await subscription.subscribe_data_change(pair.node(f"VisionSystem.{AUTOMATIC}.CurrentState.Number"))
         call = asyncio.create_task(pair.start("part 1"))
         with anyio.fail_after(5):
+            assert await pair.link.receive() == LinkState(alive=True, plc_boot_id=0)  # nobody has to greet it
             request = await pair.link.receive()
         assert isinstance(request, TriggerRequest)
         assert request.part_id == "part 1"

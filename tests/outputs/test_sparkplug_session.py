@@ -128,7 +128,9 @@ def test_a_birth_says_what_was_told_last_also_in_the_next_session(session: Sessi
 
 
 def test_a_result_arrives_as_it_is_in_the_book(session: Session) -> None:
-    body = decode(session.data(NODE.render(dataclasses.replace(result_at(5, NOON_MS), margin=0.65, rule="rim"))[0], NOON_MS + 90))
+    body = decode(
+        session.data(NODE.render(dataclasses.replace(result_at(5, NOON_MS), margin=0.65, rule="rim"))[0], NOON_MS + 90)
+    )
     assert {metric.name: metric.value for metric in body.metrics} == {
         "Result/ResultId": "line1.0a1b2c3d.5",
         "Result/Seq": 5,

@@ -15,7 +15,7 @@ from station_rig import SIDE, Rig
 from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.health.clock import SystemClock
 from edge_inspector.interfaces import Clock, Order, OrderAnswer
-from edge_inspector.station.events import CameraUp, ModelLoaded, Setting, Shot
+from edge_inspector.station.events import CameraUp, ModelLoaded, ModelWarm, Setting, Shot
 from edge_inspector.station.inbox import FOLDER
 from edge_inspector.station.line import Line
 
@@ -40,6 +40,7 @@ async def quiet_line(rig: Rig, clock: Clock) -> AsyncIterator[Line]:
     with parts.flight, parts.ledger:
         line = Line(parts, 1, lambda _kind, _record: None)
         line.cameras = Still()  # type: ignore[assignment]
+        line.models.order_load = lambda recipe: line.changeover.warm(ModelWarm(recipe))
         for name in parts.cameras:
             await line.handle(CameraUp(name, 1))
         for name in parts.recipes:

@@ -188,15 +188,17 @@ async def test_a_camera_that_goes_while_a_part_is_announced_rejects_it_and_comes
         assert (await inspected(rig, link, 2)).evaluation is Evaluation.OK
 
 
-async def test_a_change_of_recipe_while_a_part_is_announced_rejects_it(rig: Rig) -> None:
+async def test_an_announced_part_is_finished_by_its_own_recipe_when_another_is_ordered(rig: Rig) -> None:
     rig.recipe("other", cameras=("a", "b", "c"), number=2, trigger="announced", window_ms=WINDOW_MS, deadline_ms=5000)
     async with rig.running() as link:
         await link.ready()
         link.trigger(1)
         link.ask(RecipeRequest(1, 2, ""))
-        await link.status(lambda s: s.recipe == "other")
+        waiting = await link.status(lambda s: s.recipe == "other")
+        assert "waits for the last picture of recipe r" in waiting.error_text
         edge(rig)
-        assert (await link.result(1)).reason is Reason.RECIPE
+        first = await link.result(1)
+        assert (first.evaluation, first.trigger.recipe) == (Evaluation.OK, "r")
         assert (await inspected(rig, link, 2)).evaluation is Evaluation.OK
     assert rig.books().unannounced == 0
 

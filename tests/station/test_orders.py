@@ -90,9 +90,13 @@ async def test_a_recipe_is_ordered_by_name_or_number_where_the_station_is_its_ow
         assert await order(rig, "recipe", name="second") == OrderAnswer(done=True)
         assert (await link.until(InspectionResult, lambda r: r.trigger.recipe == "second")).trigger.recipe_no == 2
         answer = await order(rig, "recipe", number=9)
-        assert (answer.done, answer.text) == (False, "recipe 9: expected one of 1 first, 2 second")
-        assert (await link.ready()).recipe == "second", "a refused order changes nothing"
+        assert not answer.done
+        assert answer.text.startswith("recipe 9: expected one of 1 first, 2 second; the station is not READY until")
+        refused = await link.status(lambda s: not s.ready)
+        assert (refused.error_code, refused.recipe_ready) == (301, False), "as of a PLC's: the line has changed product"
+        assert "anna" in refused.error_text
         assert (await order(rig, "recipe", number=1)).done
+        await link.ready()
     assert [detail for _, what, detail in audited(rig) if what == "recipe_selected"] == [
         "first -> second",
         "second -> first",

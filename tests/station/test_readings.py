@@ -69,7 +69,7 @@ async def test_everything_that_may_be_asked_for_is_there(rig: Rig) -> None:
         assert seen.queues.keys() == {"line", "model", "ledger"}
         assert (seen.flight_slots, seen.flight_used, seen.ledger_healthy) == (64, 0, True)
         assert [(c.camera, c.up, c.opened, c.lost, c.hangs) for c in seen.cameras] == [("a", True, 1, 0, 0)]
-        assert seen.links == {"plc": True}
+        assert seen.links == {"plc": False}, "no PLC has shown that it is there"
         (engine,) = seen.engines
         assert (engine.recipe, engine.model, engine.backend, engine.memory_bytes) == ("r", "hash", "fake", 1)
         assert "line" in seen.progress_age_s
