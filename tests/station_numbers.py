@@ -18,7 +18,7 @@ from edge_inspector.datatypes import (
     Trigger,
 )
 from edge_inspector.health.metric import PREFIX
-from edge_inspector.health.readings import CameraReading, EngineReading, Readings
+from edge_inspector.health.readings import CameraReading, EngineReading, Readings, ThresholdReading
 from edge_inspector.interfaces import Vitals
 from edge_inspector.plc.states import STARTING
 
@@ -110,6 +110,14 @@ def full_readings() -> Readings:
         engines=(EngineReading("lid", "ab" * 32, "tensorrt", "fp16", 123_000_000),),
         progress_age_s={"line": 0.25, "gpu": 1.0},
         hung_s=30.0,
+        thresholds=(
+            ThresholdReading("lid", "scratch", 0.5, 0.45, 0.55),
+            ThresholdReading("lid", "dent", 0.4, 0.4, None),
+            ThresholdReading("box", "dent", 0.3, 0.3, None),
+        ),
+        thresholds_held={"lid": True, "box": False},
+        changeovers=3,
+        changeover_s=0.75,
         images={
             "images_queue": 3.0,
             "images_stored": 20.0,

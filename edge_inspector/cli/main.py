@@ -18,12 +18,16 @@ from edge_inspector.cli import (
     doctor,
     engine,
     evaluate,
+    golden,
     grab,
     ledger,
     opcua,
     plc_sim,
+    reference,
+    replay,
     run,
     schema,
+    thresholds,
     web,
 )
 
@@ -67,6 +71,10 @@ app.add_typer(engine.engine, name="engine")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(thresholds.app, name="thresholds")
+app.add_typer(golden.golden, name="golden")
+app.add_typer(reference.reference, name="reference")
+app.command("replay")(replay.replay)
 app.add_typer(web.web, name="web")
 app.add_typer(opcua.opcua, name="opcua")
 app.command("plc-sim")(plc_sim.plc_sim)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from edge_inspector import __version__
-from edge_inspector.web import health, images, manual, orders, page, problems, results, session, stream
+from edge_inspector.web import health, images, manual, orders, page, problems, results, session, stream, thresholds
 from edge_inspector.web.gate import Gate
 from edge_inspector.web.limits import Buckets
 from edge_inspector.web.service import Service
@@ -35,7 +35,7 @@ def make_app(service: Service, monotonic_s: Callable[[], float] = time.monotonic
     )
     app.state.service = service
     problems.install(app)
-    for module in (results, images, stream, orders, manual, session, health, page):
+    for module in (results, images, stream, orders, manual, thresholds, session, health, page):
         app.include_router(module.router)
     buckets = Buckets(web.requests_per_s, max(1.0, 2 * web.requests_per_s), monotonic_s)
     bodies = {manual.PATH: int(web.max_picture_mb * 1e6)}

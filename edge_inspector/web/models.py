@@ -27,6 +27,12 @@ _MODE_NAMES: dict[Mode, ModeName] = {
 }
 
 
+class Done(BaseModel):
+    """The station has done it."""
+
+    done: bool = True
+
+
 class FoundDefect(BaseModel):
     """One finding that counted."""
 

@@ -9,20 +9,22 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from edge_inspector.settings import Name
 from edge_inspector.web.access import Caller, Engineer, Operator
+from edge_inspector.web.models import Done
 from edge_inspector.web.problems import Refused, problems
 from edge_inspector.web.service import service_of
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
 
-class Done(BaseModel):
-    """The station has done it."""
-
-    done: bool = True
-
-
 class Setup(BaseModel):
     """Setup mode: the station is not READY, and its cameras can be adjusted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    on: bool
+
+
+class Golden(BaseModel):
+    """Golden mode: known parts show that the station still judges rightly."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     on: bool
@@ -93,6 +95,12 @@ def recipe(request: Request, caller: Engineer, body: RecipeName | RecipeNumber) 
 def setup(request: Request, caller: Engineer, body: Setup) -> Done:
     """Setup mode on or off; it ends by itself when nobody has watched a live view for ten minutes."""
     return _ordered(request, caller, "setup", body.model_dump())
+
+
+@router.post("/orders/golden", responses=problems(408, 409, 413))
+def golden(request: Request, caller: Engineer, body: Golden) -> Done:
+    """Golden mode on or off: the parts that come are master parts. Only where no PLC is the master."""
+    return _ordered(request, caller, "golden", body.model_dump())
 
 
 @router.get("/live/{camera}", responses=problems(404, 409))

@@ -128,6 +128,24 @@ def test_a_wrong_token_shows_why_and_nothing_else(rig: Rig, page: Page) -> None:
     assert not page.browser.get_cookies()
 
 
+def test_an_operator_says_of_a_reject_what_the_part_was(rig: Rig, page: Page) -> None:
+    find = page.browser.find_element
+    page.open(rig, "operator")
+    until("a reject", lambda: page.browser.find_elements("css selector", "#reject-list button"))
+    page.browser.execute_script("document.querySelector('#reject-list button').click()")
+    until("the details", find("id", "details").is_displayed)
+    result_id = find("id", "details").get_attribute("data-id")
+    find("id", "was-bad").click()
+    until("it is written down", lambda: find("id", "details-said").text == "Written down: this part is bad.")
+    query = "SELECT good FROM feedback JOIN triggers USING (trigger_seq) WHERE result_id = ?"
+    until("it is booked", lambda: rig.rows(query, result_id) == [(0,)])
+    page.open(rig, "reader")
+    until("a reject", lambda: page.browser.find_elements("css selector", "#reject-list button"))
+    page.browser.execute_script("document.querySelector('#reject-list button').click()")
+    until("the details", find("id", "details").is_displayed)
+    assert not find("id", "was-bad").is_displayed(), "a reader may not"
+
+
 def test_a_reject_opens_and_closes_by_the_keyboard_alone(rig: Rig, page: Page) -> None:
     page.open(rig, "reader")
     until("a reject", lambda: page.browser.find_elements("css selector", "#reject-list button"))

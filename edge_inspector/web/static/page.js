@@ -5,9 +5,12 @@ const SILENT_MS = 6000; // the service sends its state every 2 s
 const DRAW_MS = 200; // a fast line is drawn at most so often
 const PICTURE_MS = 500; // each look at a picture is audited: not every one of a fast line
 const REFUSED_MS = 8000;
+const THRESHOLDS_MS = 10000; // they move slowly
+const THRESHOLDS = 3; // classes that a line of text names
 const REJECTS = 6;
 const DEFECTS = 10; // as many as a dialog lists
 const MANUAL = "MANUAL";
+const PRODUCTION = "PRODUCTION";
 const WORDS = { OK: "OK", NOT_OK: "NOT OK", UNDEFINED: "UNDEFINED", NOT_DECIDABLE: "NOT DECIDABLE" };
 const SIGNS = {
   OK: "M10 26l10 10 18-24",
@@ -20,7 +23,7 @@ const ROLES = ["reader", "operator", "engineer"];
 const $ = (id) => document.getElementById(id);
 const seen = {
   state: null, last: null, rejects: [], images: new Map(), you: null, heard: -Infinity, lost: "connecting",
-  refused: "", refusedAt: -Infinity,
+  refused: "", refusedAt: -Infinity, thresholds: null,
 };
 let source = null;
 let drawn = 0;
@@ -50,6 +53,7 @@ async function start() {
     seen.you = state.you;
     hear(state);
     listen();
+    lookAtThresholds();
   } catch (error) {
     lose(error.status ? error.message : "the web service does not answer");
     if (error.status === 401) forget();
@@ -67,6 +71,15 @@ function listen() {
     lose("the connection to the web service is lost");
     if (mine.readyState === EventSource.CLOSED && mine === source) setTimeout(start, 2000);
   });
+}
+
+async function lookAtThresholds() {
+  try {
+    seen.thresholds = seen.state?.online ? (await ask("/v1/thresholds")).recipes : null;
+  } catch {
+    seen.thresholds = null; // what is not known is not shown
+  }
+  draw();
 }
 
 /** What is there already; the stream was opened before, so nothing falls between. */
@@ -146,6 +159,7 @@ function drawAll() {
   drawVerdict(link);
   drawPicture();
   drawCounts();
+  drawThresholds();
   drawRejects();
   const setup = link === "fresh" && seen.state.status?.mode === 4;
   $("operate").hidden = setup;
@@ -312,6 +326,34 @@ function drawCounts() {
   text("since", `Parts of this shift, since ${clock(counts.since)}${set ? "" : "; the station's clock is not set"}`);
 }
 
+/** Only what is worth a look: thresholds that are not the recipe's own, or would not be, or are held. */
+function drawThresholds() {
+  const one = seen.thresholds?.[seen.state?.status?.recipe];
+  const judge = one?.policies.find((policy) => policy.judges);
+  const shadow = one?.policies.find((policy) => !policy.judges);
+  const held = !one ? "" : one.frozen_by ? `frozen by ${one.frozen_by}` : judge?.alarm || (judge && one.lapsed) || "";
+  const words = [];
+  if (held) words.push(`Thresholds: ${held}.`);
+  if (judge) words.push(movedText(`Thresholds by ${judge.policy}`, one, one.now));
+  if (shadow) {
+    const wanted = one.classes.map((name) => shadow.classes.find((found) => found.class_name === name).threshold);
+    words.push(movedText(`${shadow.policy} would set`, one, wanted));
+  }
+  $("thresholds").dataset.kind = held ? "warning" : "";
+  text("thresholds", words.filter(Boolean).join(" "));
+}
+
+function movedText(who, one, thresholds) {
+  const moved = one.classes
+    .map((name, i) => ({ name, from: one.fixed[i], to: thresholds[i] }))
+    .filter(({ from, to }) => Math.abs(to - from) >= 0.005)
+    .sort((a, b) => Math.abs(b.to - b.from) - Math.abs(a.to - a.from));
+  if (!moved.length) return "";
+  const named = moved.slice(0, THRESHOLDS).map(({ name, from, to }) => `${name} ${to.toFixed(2)} (recipe ${from.toFixed(2)})`);
+  const more = moved.length > THRESHOLDS ? ` and ${moved.length - THRESHOLDS} more` : "";
+  return `${who}: ${named.join(", ")}${more}.`;
+}
+
 function drawRejects() {
   const list = $("reject-list");
   const wanted = seen.rejects.map((one) => `${one.result_id}/${pictureOf(one.result_id)?.id ?? ""}`);
@@ -360,6 +402,9 @@ function openDetails(result) {
     `${timeOf(result)} · recipe ${result.recipe} · ${result.cycle_ms.toFixed(0)} ms · ${result.result_id}`,
   ];
   $("details-facts").replaceChildren(...lines.map((line) => made("p", line)));
+  $("details").dataset.id = result.result_id;
+  $("details-say").hidden = $("details-say").dataset.may !== "true" || result.mode !== PRODUCTION;
+  text("details-said", "");
   $("details").showModal();
 }
 
@@ -378,7 +423,7 @@ function text(id, words) {
 
 /** Nobody is signed in: what the one before has seen goes. */
 function forget() {
-  Object.assign(seen, { you: null, state: null, last: null, rejects: [], images: new Map() });
+  Object.assign(seen, { you: null, state: null, last: null, rejects: [], images: new Map(), thresholds: null });
   openSignIn();
 }
 
@@ -417,6 +462,21 @@ $("reset").addEventListener("click", () => ordered(() => order("reset")));
 $("setup").addEventListener("click", () => ordered(() => order("setup", { on: true })));
 $("leave").addEventListener("click", () => ordered(() => order("setup", { on: false })));
 
+async function say(good) {
+  const id = $("details").dataset.id;
+  let said = `Written down: this part is ${good ? "good" : "bad"}.`;
+  try {
+    const body = JSON.stringify({ result_id: id, good });
+    await ask("/v1/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  } catch (error) {
+    said = error.message;
+  }
+  if ($("details").dataset.id === id) text("details-said", said);
+}
+
+$("was-good").addEventListener("click", () => say(true));
+$("was-bad").addEventListener("click", () => say(false));
+
 const live = new LiveView(ask);
 function tick() {
   text("clock", clock(Date.now()));
@@ -425,5 +485,6 @@ function tick() {
 
 tick();
 setInterval(tick, 1000);
+setInterval(lookAtThresholds, THRESHOLDS_MS);
 document.addEventListener("visibilitychange", drawAll);
 start();
