@@ -22,7 +22,15 @@ from edge_inspector.interfaces import (
     TriggerRefused,
     TriggerRequest,
 )
-from edge_inspector.station.events import EngineBuilt, EngineNeeded, Exposed, FromPlc, ModelUnloaded, SettingDone
+from edge_inspector.station.events import (
+    EngineBuilt,
+    EngineNeeded,
+    Exposed,
+    FromPlc,
+    ModelUnloaded,
+    Setting,
+    SettingDone,
+)
 from edge_inspector.station.model_room import WARM_RUNS
 from edge_inspector.station.parts import Parts
 
@@ -317,7 +325,7 @@ async def test_the_last_picture_of_a_line_camera_belongs_to_the_recipe_that_was_
         await line.handle(Exposed(Picture("a", 2), None, "one", time.monotonic_ns()))
         assert [opened.recipe.name for opened in line.work.open.values()] == ["one"]
         assert [(r.trigger.recipe, r.reason) for r in rig.link.results] == [("two", Reason.RECIPE)], "that one is late"
-        await line.handle(SettingDone("a", line.condition.recipe.setting("a"), ""))
+        await line.handle(SettingDone("a", line.condition.asked["a"], ""))
         assert line.by_itself("a") == ("two", rig.recipes["two"].plans["a"])
         await line.handle(Exposed(Picture("a", 3), None, "two", time.monotonic_ns()))
         assert [opened.recipe.name for opened in line.work.open.values()] == ["one", "two"]
@@ -379,3 +387,45 @@ async def test_the_time_is_told_in_the_metrics(rig: Rig) -> None:
         seconds = parts.metrics.readings().changeover_s
         assert seconds is not None
         assert parts.metrics.flat()["changeover_s"] == seconds > 0
+
+
+async def test_a_camera_that_obeys_an_order_which_is_not_the_newest_is_not_set(rig: Rig) -> None:
+    """Long, short, long: it has told of the first, and takes the second at this moment."""
+    async with quiet_line(rig, JumpingClock()) as line:
+        orders: list[Setting] = []
+        line.cameras.set = lambda camera, setting: orders.append(setting)  # type: ignore[method-assign]
+        for seq, number in enumerate((2, 1, 2), 1):
+            await line.handle(FromPlc(rig.link, RecipeRequest(seq, number, "")))
+        await line.handle(SettingDone("a", orders[0], ""))
+        line.changeover.look(line.work, line.condition)
+        assert "is taking the features of recipe long" in str(line.condition.blocked())
+        await line.handle(SettingDone("a", orders[2], ""))
+        line.changeover.look(line.work, line.condition)
+        assert line.condition.blocked() is None
+
+
+async def test_a_plc_that_orders_until_it_sees_ready_does_not_begin_the_changeover_again(rig: Rig) -> None:
+    clock = JumpingClock()
+    async with quiet_line(rig, clock) as line:
+        orders: list[Setting] = []
+        line.cameras.set = lambda camera, setting: orders.append(setting)  # type: ignore[method-assign]
+        for seq in (1, 2, 3):
+            await line.handle(FromPlc(rig.link, RecipeRequest(seq, 2, "")))
+            clock.jump(5)
+        await line.handle(SettingDone("a", orders[0], ""))
+        line.changeover.look(line.work, line.condition)
+        assert line.condition.blocked() is None
+        assert len(orders) == 1
+        assert (line.changeover.seconds or 0) > 15, "counted from the first order"
+
+
+async def test_features_that_were_refused_are_tried_again_when_the_recipe_is_ordered_again(rig: Rig) -> None:
+    async with quiet_line(rig, JumpingClock()) as line:
+        await line.handle(FromPlc(rig.link, RecipeRequest(1, 2, "")))
+        await line.handle(SettingDone("a", line.condition.asked["a"], "too long"))
+        line.changeover.look(line.work, line.condition)
+        assert line.condition.blocked() == (Reason.RECIPE, "too long")
+        await line.handle(FromPlc(rig.link, RecipeRequest(2, 2, "")))
+        await line.handle(SettingDone("a", line.condition.asked["a"], ""))
+        line.changeover.look(line.work, line.condition)
+        assert line.condition.blocked() is None

@@ -19,9 +19,16 @@ from order_rig import JumpingClock, audited, order, quiet_line
 from station_rig import FakeLink, Rig
 
 from edge_inspector.datatypes import ERROR_CODE, Defect, Evaluation, InspectionResult, Mode, Reason, Trigger
-from edge_inspector.interfaces import CommandAnswer, CommandRequest, RecipeRequest, StationStatus, TriggerRefused
+from edge_inspector.interfaces import (
+    CommandAnswer,
+    CommandRequest,
+    OrderAnswer,
+    RecipeRequest,
+    StationStatus,
+    TriggerRefused,
+)
 from edge_inspector.station import commands
-from edge_inspector.station.golden_book import GoldenBook, Standing, after_start, read_book, selected, why_due
+from edge_inspector.station.golden_book import GoldenBook, Standing, after_start, proof_of, read_book, selected, why_due
 from edge_inspector.station.golden_shift import longest_shift_s, shift_has_begun
 from edge_inspector.station.line import Line
 from edge_inspector.store.records import BookEvent, BookTrigger
@@ -285,23 +292,31 @@ async def test_where_a_plc_is_the_master_nobody_else_changes_the_mode(rig: Rig) 
         await blocked(link)
 
 
+async def pictures(rig: Rig, recipe: str = "r", **said: str) -> OrderAnswer:
+    proof = proof_of(rig.recipes["r"], rig.parts().identity.software_version)
+    return await order(rig, "golden_pictures", recipe=recipe, **{"proof": proof, **said})
+
+
 async def test_stored_pictures_judged_wrongly_stop_the_line_and_right_ones_do_not_stand_in_for_master_parts(
     rig: Rig,
 ) -> None:
     with_golden(rig)
     async with rig.running() as link:
         await blocked(link)
-        assert (await order(rig, "golden_pictures", recipe="r", faults="", detail="software-only: right")).done
+        assert (await pictures(rig, faults="", detail="software-only: right")).done
         assert "no golden-sample check was passed yet" in (await blocked(link)).error_text
         await golden_run(rig, link, ("G", False), ("B", True))
         await link.ready()
-        await order(rig, "golden_pictures", recipe="r", faults="'x' was OK", detail="software-only: wrong")
+        await pictures(rig, faults="'x' was OK", detail="software-only: wrong")
         assert (await blocked(link)).error_text.startswith("stored pictures were judged wrongly: 'x' was OK")
         await golden_run(rig, link, ("G", False), ("B", True))
         assert "stored pictures" in (await blocked(link)).error_text
-        await order(rig, "golden_pictures", recipe="r", faults="", detail="software-only: right")
+        await pictures(rig, faults="", detail="software-only: right")
         await link.ready()
-        assert not (await order(rig, "golden_pictures", recipe="x", faults="", detail="")).done
+        assert not (await pictures(rig, recipe="x", faults="", detail="")).done
+        other = await pictures(rig, proof="0" * 64, faults="", detail="software-only: right")
+        assert not other.done
+        assert "restart the station" in other.text
     assert ("golden_failed", "software-only: wrong") in lines(rig)
 
 
@@ -309,7 +324,7 @@ async def test_stored_pictures_are_the_check_of_a_recipe_without_master_parts(ri
     rig.recipe("r", golden={})
     async with rig.running() as link:
         assert "run `edge-inspector golden run`" in (await blocked(link)).error_text
-        await order(rig, "golden_pictures", recipe="r", faults="", detail="software-only: right")
+        await pictures(rig, faults="", detail="software-only: right")
         await link.ready()
 
 
@@ -318,7 +333,7 @@ async def test_a_recipe_without_the_check_is_as_it_was(rig: Rig) -> None:
     async with rig.running() as link:
         await golden_run(rig, link, ("G", False), ("B", False))
         assert not (await link.ready()).golden_due
-        await order(rig, "golden_pictures", recipe="r", faults="wrong", detail="software-only")
+        await pictures(rig, faults="wrong", detail="software-only")
         await part(rig, link, "P")
     assert lines(rig) == [("golden_failed", "software-only")]
 
@@ -400,18 +415,21 @@ async def test_a_clock_that_was_not_set_when_the_check_was_passed_changes_nothin
         assert not golden.due(recipe), "it is an hour old, whatever its date says"
 
 
-async def test_a_part_of_the_showing_before_is_none_of_this_one(rig: Rig) -> None:
+async def test_a_part_of_the_showing_before_is_none_of_this_one_and_counts_where_it_was_accepted(rig: Rig) -> None:
     clock = WallClock("2026-11-22T12:00:00+00:00")
     async with passed_line(rig, clock) as line:
         golden = line.condition.golden
         for seq in (5, 6):
             line.parts.ledger.submit(BookTrigger(None, shown(seq, "G", Evaluation.OK).trigger))
         golden.mode_on(rig.recipes["r"], "anna")
-        golden.settled(shown(6, "G", Evaluation.NOT_OK))
-        assert golden.why_not(rig.recipes["r"]) is None, "it was triggered before"
         golden.settled(replace(shown(7, "G", Evaluation.NOT_OK), trigger=production(7)))
         assert golden.why_not(rig.recipes["r"]) is None, "it is production"
-        golden.settled(shown(7, "G", Evaluation.NOT_OK))
+        golden.settled(shown(6, "G", Evaluation.NOT_OK))
+        assert golden.why_not(rig.recipes["r"]) is not None, "judged wrongly, however late it is told"
+        golden.settled(shown(7, "G", Evaluation.OK))
+        golden.settled(shown(8, "B", Evaluation.NOT_OK))
+        assert golden.why_not(rig.recipes["r"]) is None, "this showing has passed without it"
+        golden.settled(shown(9, "G", Evaluation.NOT_OK))
         assert golden.why_not(rig.recipes["r"]) is not None
 
 

@@ -139,7 +139,7 @@ async def test_pictures_that_another_recipe_passed_over_are_no_lost_parts(rig: R
         for number in (2, 1):
             await line.handle(FromPlc(rig.link, RecipeRequest(number, number, "")))
             for camera in "ab":
-                await line.handle(SettingDone(camera, line.condition.recipe.setting(camera), ""))
+                await line.handle(SettingDone(camera, line.condition.asked[camera], ""))
         await line.handle(Exposed(Picture("a", 2), None, "r", time.monotonic_ns(), 9))
         assert list(line.work.open) == [1, 2]
         await line.handle(Exposed(Picture("a", 3), None, "r", time.monotonic_ns(), 11))

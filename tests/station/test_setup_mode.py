@@ -286,7 +286,7 @@ async def test_setup_mode_lasts_until_a_camera_that_only_the_recipe_before_uses_
         cameras_of(line).at_it.add("a")
         await line.handle(FromPlc(rig.link, RecipeRequest(1, 2, "")))
         for camera in "ab":
-            await line.handle(SettingDone(camera, line.condition.recipe.setting(camera), ""))
+            await line.handle(SettingDone(camera, line.condition.asked[camera], ""))
         await set_up(line, False)
         await line.handle(Pulse(alive=True))
         assert not ready(line)
