@@ -13,9 +13,10 @@ from threshold_streams import TURNS, Role, role_of
 
 from edge_inspector import pipeline
 from edge_inspector.backends.onnxruntime import Config, OnnxRuntimeBackend
-from edge_inspector.datatypes import Detections, Frame, PreparePlan
+from edge_inspector.datatypes import Batch, Detections, Frame, MeasuredView, PreparePlan, ThresholdState
 from edge_inspector.engine.bundle import find_bundle, load_bundle, reading_of
 from edge_inspector.engine.differences import iou
+from edge_inspector.stages.rules import judge
 
 RUN_TIMEOUT_S = 60.0
 AT_ITS_PLACE = 0.2  # IoU from which a detection is taken to be of a labelled defect
@@ -62,24 +63,26 @@ class Boards:
 
     def peaks(self, picture: Pixels) -> tuple[float, ...]:
         """The highest score of each class, as a result's `peaks` has it."""
-        return _highest(self.found(picture), len(self.classes))
-
-    def found(self, picture: Pixels) -> Detections:
-        batch = pipeline.prepare(Frame("bench", 0, 0, 0, picture, "Mono8"), self._plan)
-        tensors = self._model.collect(self._model.submit(batch, 0), RUN_TIMEOUT_S)
-        found = pipeline.finish(tensors, batch, self._reading)
-        if not isinstance(found, Detections):
-            raise TypeError(f"the demo's model gives {type(found).__name__}, expected boxes")
-        return found
+        batch, found = self._seen(picture)
+        view = MeasuredView("bench", found, batch.bounds)
+        return judge(["bench"], self._bundle.criteria, ThresholdState(self.base), [view]).peaks
 
     def defects(self, nth: int) -> tuple[int, ...]:
         return tuple(self._bads[nth].defects.class_id.tolist())
 
     def at_defects(self, nth: int, picture: Pixels) -> list[tuple[float, ...]]:
         """The highest score of each class at the place of each defect of bad board `nth`, not turned."""
-        found = self.found(picture)
+        _, found = self._seen(picture)
         near = iou(self._bads[nth].defects.xyxy, found.xyxy) >= AT_ITS_PLACE
         return [_highest(found.pick(row), len(self.classes)) for row in near]
+
+    def _seen(self, picture: Pixels) -> tuple[Batch, Detections]:
+        batch = pipeline.prepare(Frame("bench", 0, 0, 0, picture, "Mono8"), self._plan)
+        tensors = self._model.collect(self._model.submit(batch, 0), RUN_TIMEOUT_S)
+        found = pipeline.finish(tensors, batch, self._reading)
+        if not isinstance(found, Detections):
+            raise TypeError(f"the demo's model gives {type(found).__name__}, expected boxes")
+        return batch, found
 
     def _commissioned(self, templates: list[Pixels]) -> list[Pixels]:
         """Those templates, in those directions, that the recipe accepts on the day it is made.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from threshold_drift import Optics, Pixels
+from threshold_drift import Optics
 from threshold_scores import Arrays, Product, cached, key
 from threshold_streams import SEEDS, Kind, Shot
 
@@ -21,18 +20,6 @@ CONDITIONS: tuple[Condition, ...] = (
     *(("light", 0.5), ("light", 1.0), ("dirt", 1.0), ("defocus", 1.0), ("ramp", 1.0)),
 )
 """Under which each golden part is looked at."""
-
-
-class GoldenProduct(Product, Protocol):
-    """A product of role "ceilings": its bad pictures are golden parts, whose defects are known one by one."""
-
-    def defects(self, nth: int) -> tuple[int, ...]:
-        """The classes of the defects of bad picture `nth`."""
-        ...
-
-    def at_defects(self, nth: int, picture: Pixels) -> list[tuple[float, ...]]:
-        """The highest score of each class at the place of each of them, in `picture` of it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,13 +37,13 @@ class Golden:
     good: npt.NDArray[np.float64]
 
 
-def golden(product: GoldenProduct, cache: Path | None) -> Golden:
+def golden(product: Product, cache: Path | None) -> Golden:
     """The scores of all golden parts, from the cache where it has them."""
     kept = cached(cache, f"{product.name}-golden-{key(product, CONDITIONS)}", lambda: _look(product))
     return Golden(**kept)
 
 
-def _look(product: GoldenProduct) -> Arrays:
+def _look(product: Product) -> Arrays:
     (seed,) = SEEDS["ceilings"]
     numbers = range(len(product.bad))
     scores, parts = [], []

@@ -33,6 +33,14 @@ class Product(Protocol):
 
     def peaks(self, picture: Pixels) -> tuple[float, ...]: ...
 
+    def defects(self, nth: int) -> tuple[int, ...]:
+        """The classes of the defects of bad picture `nth`."""
+        ...
+
+    def at_defects(self, nth: int, picture: Pixels) -> list[tuple[float, ...]]:
+        """The highest score of each class at the place of each of them, in `picture` of it, not turned."""
+        ...
+
 
 @dataclass(frozen=True)
 class Scored:

@@ -32,6 +32,10 @@ COURSES: dict[Kind, tuple[tuple[int, float], ...]] = {
     "ramp": ((100, 0.0), (1900, 1.0)),  # light and dirt together, slower than anybody would notice
     "burst": ((200, 0.0), (700, 1.0), (1500, 1.0), (1501, 0.0)),  # dirt, and BURST
 }
+SINCE: dict[Kind, int] = {"quiet": 0, "light": 200, "dirt": 200, "defocus": 200, "ramp": 100, "burst": 200}
+GONE: dict[Kind, int] = {"quiet": PARTS, "light": 1450, "dirt": 1500, "defocus": 1500, "ramp": PARTS, "burst": 1500}
+# the part with which drift begins, and the one with which it goes
+CURED = tuple(kind for kind in KINDS if GONE[kind] < PARTS)
 
 
 @dataclass(frozen=True)
