@@ -264,7 +264,7 @@ Only basic types and one-dimensional arrays of fixed length occur; texts have at
 """
 _WORD_TAGS = ("Status.Word", "Status.Word2")
 _NOT_SERVED = ". *Not served yet.*"
-_ZERO = ("GoldenDue", "Degraded", "Health.GpuLoad", "Health.PowerMode")
+_ZERO = ("Health.GpuLoad", "Health.PowerMode")
 """Nothing in this version measures or orders these."""
 _BITS = {
     "Online": "The station runs",

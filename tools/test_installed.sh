@@ -47,6 +47,9 @@ echo "bare environment, Python $version: every module imports, the command line 
 once="tests/calibration tests/cli/test_calibrate.py tests/backends/test_prepare_kernel.py tests/backends/test_tensorrt_types.py
   tests/model tests/fuzz tests/plc_sim tests/station/test_every_link.py tests/station/test_undisturbed.py
   tests/web/test_web_page.py tests/web/test_web_openapi.py tests/web/test_web_station.py tests/web/test_web_server.py
+  tests/replay tests/engine/test_evaluate_agreement.py tests/engine/test_evaluate_command.py tests/engine/test_evaluate_looking.py
+  tests/stages/test_camera_health.py tests/stages/test_rules_properties.py tests/stages/test_threshold_state.py
+  tests/cli/test_thresholds_commands.py tests/cli/test_golden_commands.py tests/station/test_thresholds_kept.py
   tests/store/test_images_station.py tests/cli/test_ledger_live.py tests/cli/test_doctor_brokers.py tests/station/test_publisher_mqtt.py"
 ignored=""
 for name in machine_vision opcua_security opcua_client_ opcua_server_ mqtt sparkplug_p sparkplug_s sparkplug_t; do

@@ -16,6 +16,7 @@ from rich.progress import track
 from edge_inspector import __version__, assembly, config, plugins
 from edge_inspector.cli import ledger_print
 from edge_inspector.cli.failures import told_to_the_user
+from edge_inspector.cli.files import check_free
 from edge_inspector.config import StationConfig
 from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.datatypes import AuditEntry
@@ -73,6 +74,8 @@ def run(
     with told_to_the_user():
         settings, recipes, bundles = assembly.recipes_of(station)
         loaded = _chosen(settings, recipes, recipe)
+        if not _running(settings):  # before the work, not after it
+            check_free([settings.station.state_dir / "ledger.sqlite"], force=True)
         found = _judged(settings, loaded, bundles[loaded.name], quiet=as_json)
         wrong, record = faults(found), in_the_record(loaded, found)
         told = _booked(station, settings, loaded, wrong, record)
@@ -212,7 +215,8 @@ def _judged(settings: StationConfig, recipe: LoadedRecipe, bundle: Bundle, *, qu
 
 def _booked(station: Path, settings: StationConfig, recipe: LoadedRecipe, wrong: str, record: str) -> str:
     """Where it stands now. A running station writes it itself, and heeds it at once."""
-    order = Order("golden_pictures", "", {"recipe": recipe.name, "faults": wrong[:1000], "detail": record[:2000]})
+    said = {"recipe": recipe.name, "faults": wrong[:1000], "detail": record[:2000]}
+    order = Order("golden_pictures", "", {**said, "proof": golden_book.proof_of(recipe, __version__)})
     try:
         answer = ControlClient(settings.station.runtime / "control.sock").order(order)
     except StationAway:

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from edge_inspector import assembly
 from edge_inspector.cli.camera import camera_of
 from edge_inspector.cli.failures import told_to_the_user
+from edge_inspector.cli.files import check_free
 from edge_inspector.config import StationConfig
 from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.datatypes import AuditEntry
@@ -72,6 +73,7 @@ def take(
             said = client.status()
         except StationAway:
             loaded = _looked_after(recipes, settings.station.recipe if recipe is None else recipe)
+            check_free([settings.station.state_dir / "ledger.sqlite"], force=True)  # before the work, not after it
             _take_here(station, settings, loaded, pictures, every)
         else:
             active = said["recipe"] if said else settings.station.recipe

@@ -23,7 +23,7 @@ _LISTED = 10
 def show(done: Replay, made: Summary) -> None:
     """In the order in which it matters: is it the same, what would change, what is lacking."""
     out = Console(highlight=False, soft_wrap=True)
-    of = f"{made.run} of {made.in_book} production parts, {done.asked.within.label}"
+    of = f"{made.run} of {made.in_book} production parts, {done.span}"
     _say(out, f"{words(done.asked.what)}: {of}")
     _sameness(out, done, made)
     changed = flips(done)
@@ -61,7 +61,8 @@ def _sameness(out: Console, done: Replay, made: Summary) -> None:
 def _flips(out: Console, changed: Sequence[ReplayedPart]) -> None:
     for part in changed[:_LISTED]:
         now = f"{part.after.evaluation.name} {part.after.reason_text}".strip()
-        _say(out, f"  {part.part.result_id} {part.booked.part_id}: {part.booked.evaluation.name} -> {now}")
+        which = f"{part.part.result_id} {part.booked.part_id}".strip()
+        _say(out, f"  {which}: {part.booked.evaluation.name} -> {now}")
     if len(changed) > _LISTED:
         _say(out, f"  and {len(changed) - _LISTED} more: see --report or --json")
 

@@ -15,6 +15,7 @@ from edge_inspector import config, log, plugins
 from edge_inspector.assembly import recipes_of
 from edge_inspector.cli import thresholds_print
 from edge_inspector.cli.failures import EXIT_USER, told_to_the_user
+from edge_inspector.cli.files import check_free
 from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.engine.bundle import Bundle
 from edge_inspector.engine.golden import golden_sum
@@ -61,6 +62,7 @@ def limits(station: StationArgument = _STATION, recipe: RecipeArgument = None, a
         name = settings.station.recipe if recipe is None else recipe
         if name not in recipes:
             raise ConfigError(f"recipe {name!r}: {station} has none of this name; it has {', '.join(recipes)}")
+        check_free([settings.station.state_dir / "thresholds" / f"{name}.json"], force=True)  # before the work
         made = _golden_run(settings, recipes[name], bundles, quiet=as_json)
         path = write_limits(settings.station.state_dir, made)
         told = _told(station, made)
@@ -116,7 +118,8 @@ def freeze(
     recipe: RecipeArgument = None,
     off: Annotated[bool, typer.Option("--off", help="Let them move again.")] = False,
 ) -> None:
-    """Hold a recipe's thresholds where they are, also over restarts; nothing is learnt meanwhile.
+    """Hold a recipe's thresholds where they are, also over restarts; meanwhile only a part that somebody finds bad
+    is learnt.
 
     Example: `edge-inspector thresholds freeze station.toml board-a`
     """

@@ -19,6 +19,7 @@ from edge_inspector.settings.rules import (
     MeasureRule,
     PresenceRule,
 )
+from edge_inspector.stages.nms import LIMIT_PER_CLASS
 from edge_inspector.stages.rules import with_rules
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
@@ -94,6 +95,8 @@ def _misfits(
         return
     if isinstance(rule, DefectRule):
         yield from _defect_problems(path, where, rule, recipe, bundle, calibrations)
+    if isinstance(rule, DefectRule | PresenceRule):
+        yield from _count_problems(path, where, rule)
     if isinstance(rule, DefectRule | PresenceRule) and bundle.task != "classify":
         yield from _grey_problems(path, where, rule, recipe, bundle)
     if isinstance(rule, MeasureRule):
@@ -163,6 +166,15 @@ def _grey_problems(
             )
             yield Problem(path, f"{where}.grey_score", f"{rule.grey_score:g}", expected)
             return
+
+
+def _count_problems(path: Path, where: str, rule: DefectRule | PresenceRule) -> Iterator[Problem]:
+    """Of each class the most confident LIMIT_PER_CLASS findings are looked at: more cannot be counted."""
+    for key in ("exactly", "at_least", "at_most"):
+        count, most = getattr(rule, key, None), LIMIT_PER_CLASS - (key != "at_least")
+        if count is not None and count > most:
+            expected = f"expected at most {most}: a picture's {LIMIT_PER_CLASS} most confident findings are looked at"
+            yield Problem(path, f"{where}.{key}", str(count), expected)
 
 
 def _limit_problems(path: Path, where: str, rule: MeasureRule, criteria: Criteria) -> Iterator[Problem]:

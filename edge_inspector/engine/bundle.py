@@ -116,7 +116,7 @@ def find_bundle(path: Path, beside: Path) -> Path:
         if folder.is_dir():
             return folder.resolve()
     places = ", ".join(str(folder) for folder in dict.fromkeys(looked))
-    raise BundleError(f"model bundle {path} is not there; looked for the folders {places}; correct bundle = ...")
+    raise BundleError(f"model bundle {path} is not there; looked for the folders {places}; correct its name")
 
 
 def _bundle(written: BundleFile, folder: Path, onnx_sha256: str, toml_sha256: str) -> Bundle:

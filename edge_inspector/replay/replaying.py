@@ -52,6 +52,13 @@ class Replay:
     notes: tuple[str, ...]
 
     @property
+    def span(self) -> str:
+        """Which parts of the book it is about, in words."""
+        label, limit = self.asked.within.label, self.asked.limit
+        cut = len(self.parts) + len(self.skipped) >= limit
+        return f"{label}, from the newest {limit} with pictures on" if cut else label
+
+    @property
     def broken(self) -> tuple[ReplayedPart, ...]:
         """Parts that lack nothing, and of which the replay is not the same as the book all the same."""
         return tuple(part for part in self.parts if part.exact and part.differs)

@@ -125,7 +125,7 @@ def facts(replay: Replay, made: Summary) -> dict[str, object]:
     return {
         "schema": "edge-inspector.replay/1",
         "ledger": str(replay.station.ledger),
-        "time": replay.asked.within.label,
+        "time": replay.span,
         "asked": {
             "of": replay.asked.of,
             "recipe": what.recipe,

@@ -59,6 +59,7 @@ def unseen(settings: HealthSettings, reference: Reference) -> tuple[str, ...]:
     """What these reference pictures do not let anybody see, in words for people; none = everything."""
     spread = reference.spread
     judge = _Judge(settings, spread, settings.pictures, {})
+    most = {"a change of position": min(reference.median.shape) / 2, "a loss of focus": 1.0}  # more there cannot be
     found = []
     for name, limits, sigma, form in (
         ("a change of position", settings.shift_px, spread.shift_px, "{:.1f} px"),
@@ -67,7 +68,9 @@ def unseen(settings: HealthSettings, reference: Reference) -> tuple[str, ...]:
         ("uneven light", settings.uniformity, max(spread.blocks), "{:.0%}"),
     ):
         least = judge.by_chance(sigma)
-        if least > limits[1]:
+        if least >= most.get(name, math.inf):
+            found.append(f"{name}, because the parts differ by as much")
+        elif least > limits[1]:
             found.append(f"{name} of less than {form.format(least)}, because the parts differ by as much")
     if not reference.focus:
         found.append("a loss of focus, because there are too few edges")

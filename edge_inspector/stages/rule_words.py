@@ -40,7 +40,8 @@ def rules_in_words(recipe: Recipe, criteria: Criteria) -> Iterator[tuple[str, st
     for rule in criteria.rules:
         yield rule.name, plain(_sentence(rule, criteria, cameras))
     for place, classes in _accepted(criteria, cameras):
-        yield "", plain(f"accept any other {_names(classes, criteria)}{_where(place, cameras)}")
+        looks = " in a view that looks more like what is expected" if _classified(criteria) else ""
+        yield "", plain(f"accept any other {_names(classes, criteria)}{_where(place, cameras)}{looks}")
 
 
 def zones_in_words(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -124,14 +125,26 @@ def _bundles_word(criteria: Criteria) -> str:
 
 
 def _accepted(criteria: Criteria, cameras: Sequence[str]) -> list[tuple[Place, frozenset[int]]]:
-    """Where classes that rules reject are good all the same, because each of those rules asks for more."""
+    """Where classes that rules reject are good all the same, because each of those rules asks for more.
+
+    And where classes are seen that are counted elsewhere alone: what is counted is no defect.
+    """
+    counting = [rule for rule in criteria.rules if isinstance(rule, PresenceRule)]
     cameras_of: dict[frozenset[int], list[str]] = {}
     for camera in cameras:
         rules = [rule for rule in criteria.rules if isinstance(rule, DefectRule) and camera in rule.place.cameras]
         always = {c for rule in rules if _unconditional(rule) for c in rule.classes}
-        sometimes = frozenset(c for rule in rules for c in rule.classes if c not in always)
+        here = [rule for rule in counting if camera in rule.place.cameras and not rule.place.zones]
+        always |= {c for rule in here for c in rule.classes}
+        spoken = {c for rule in rules for c in rule.classes} | {c for rule in counting for c in rule.classes}
+        sometimes = frozenset(spoken - always)
         cameras_of.setdefault(sometimes, []).append(camera)
     return [(Place(tuple(group)), classes) for classes, group in cameras_of.items() if classes]
+
+
+def _classified(criteria: Criteria) -> bool:
+    """Whether views are judged as a whole."""
+    return any(isinstance(rule, ClassifyRule) for rule in criteria.rules)
 
 
 def _unconditional(rule: DefectRule) -> bool:

@@ -40,7 +40,7 @@ def box_sizes(xyxy: Floats, measure: Measure, plane: Homography | None) -> Doubl
         across, down = np.linalg.norm(right - left, axis=1), np.linalg.norm(bottom - top, axis=1)
         shorter: Doubles = np.minimum(across, down)
         return shorter
-    corners = _quadrilaterals(((x1, y1), (x2, y1), (x2, y2), (x1, y2)), plane)
+    corners = _corners(boxes, plane)
     if measure == "area_mm2":
         return _polygon_areas(corners.transpose(1, 0, 2))
     apart = np.linalg.norm(corners[:, None] - corners, axis=3)
@@ -59,8 +59,18 @@ def outline_size(region: Region, measure: Measure, plane: Homography | None) -> 
     if measure == "area_mm2":
         # holes are in neither polygon: what is left of the area is the same share of both
         in_mm, in_px = _polygon_areas(np.stack([on_plane, outline])).tolist()
+        if in_px < 1:  # drawn as a line, which has no area: the scale at its middle
+            middle = outline.mean(axis=0)
+            pixel = np.concatenate([middle - 0.5, middle + 0.5])[None]
+            in_mm, in_px = float(_polygon_areas(_corners(pixel, plane).transpose(1, 0, 2))[0]), 1.0
         return float(in_mm * region.area_px / in_px)
     return _rectangle(on_plane, measure == "length_mm")
+
+
+def _corners(boxes: Doubles, plane: Homography | None) -> Doubles:
+    """(4,n,2) mm of the corners of (n,4) boxes, one after the other around them."""
+    x1, y1, x2, y2 = boxes.T
+    return _quadrilaterals(((x1, y1), (x2, y1), (x2, y2), (x1, y2)), plane)
 
 
 def _quadrilaterals(points: Sequence[tuple[Doubles, Doubles]], plane: Homography | None) -> Doubles:

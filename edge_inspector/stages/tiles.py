@@ -51,6 +51,7 @@ def merged(tiles: Sequence[Detections], windows: Sequence[Roi], bounds: Roi, iou
     Parts of one thing that reach through all that two tiles share become one box around them; a part that lies in
     another tile's box goes; of two boxes that overlap by more than `iou` one stays. Only boxes of one class are ever
     taken together, and what stays is as sure as the surest of them: the best confidence of each class is kept exactly.
+    What only stands for its tile stays as it is: what one tile shows says nothing of the others.
     As in NMS, the most confident of each class are looked at. `candidate` means nothing over several tiles: None.
     """
     shown = [tile for tile in tiles if len(tile)]
@@ -61,14 +62,23 @@ def merged(tiles: Sequence[Detections], windows: Sequence[Roi], bounds: Roi, iou
     looked_at = most_confident(boxes, LIMIT_PER_CLASS)
     boxes, tile = boxes.pick(looked_at), tile[looked_at]
     edges = np.array([_edges(window) for window in windows], np.float32)
-    rows = [np.flatnonzero(boxes.class_id == class_id) for class_id in np.unique(boxes.class_id)]
+    alone = _stand_ins(boxes, edges[tile])
+    rows = [np.flatnonzero((boxes.class_id == class_id) & ~alone) for class_id in np.unique(boxes.class_id[~alone])]
     once = _concatenated(
         [
             _once(_things(boxes.pick(of), tile[of], edges, bounds), iou) if np.ptp(tile[of]) else boxes.pick(of)
             for of in rows
         ]
+        + [boxes.pick(alone)]
     )
     return once.pick(np.argsort(-once.confidence, kind="stable"))
+
+
+def _stand_ins(boxes: Detections, window: Floats) -> npt.NDArray[np.bool_]:
+    """(n,) which boxes are their whole tile and show nothing in it, as those of anomaly models do."""
+    nothing = np.array([region.area_px == 0 for region in boxes.regions or ()] or [False] * len(boxes), bool)
+    whole: npt.NDArray[np.bool_] = nothing & (boxes.xyxy == window).all(axis=1)
+    return whole
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from edge_inspector.store.records import LedgerRecord
 
 def book_by_hand(parts: Parts, records: Callable[[Ledger], Sequence[LedgerRecord]]) -> None:
     """Book what `records` makes of the opened book. StorageError: a station runs on it, or it cannot be written."""
+    parts.state_dir.mkdir(parents=True, exist_ok=True)  # a station that has never run has none
     with _nobody_else(parts), parts.ledger as book:
         for record in records(book):
             book.submit(record)

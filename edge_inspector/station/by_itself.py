@@ -12,7 +12,7 @@ from edge_inspector.datatypes import Reason, TriggerMode
 from edge_inspector.errors import StorageError
 from edge_inspector.interfaces import Unannounced
 from edge_inspector.matching import Doubt, Match, Seen
-from edge_inspector.station.announcements import Announcements
+from edge_inspector.station.announcements import Announcements, windows
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.condition import Condition
 from edge_inspector.station.events import Exposed, LineEvent, WindowClosed
@@ -164,9 +164,11 @@ class ByItself:
         if trigger_mode == "line":
             self._by_line[camera] = None
 
-    def recipe_changed(self) -> None:
-        """Pictures that the recipe before took are not lost."""
+    def recipe_changed(self, before: LoadedRecipe) -> None:
+        """Pictures that the recipe before took are not lost; what it did not announce may still pass."""
         self._by_line = dict.fromkeys(self._by_line)
+        for camera in windows(self._condition.recipe.settings).keys() - windows(before.settings).keys():
+            self._announcements.reopened(camera, self._parts.clock.monotonic_ns())
 
     def tick(self) -> None:
         """Time has passed."""

@@ -90,6 +90,9 @@ class CameraHealth:
 
     def warning(self, recipe: LoadedRecipe) -> str:
         """What is not as it should be with a camera of the recipe, and which; empty = nothing."""
+        taking = self._taking
+        if taking is not None and taking.recipe.name == recipe.name:
+            return "reference pictures are being taken, and until they are there nothing is compared with them"
         word = self._words.get(recipe.name)
         return "" if word is None else word.warning
 
@@ -153,7 +156,7 @@ class CameraHealth:
                 taking.add(camera, picture.copy())  # the frame's own pixels may be the next picture's soon
                 if taking.complete:
                     self._finish(taking)
-        elif not sight.missing:
+        elif not sight.missing and sample.mode is Mode.PRODUCTION:  # one master part again and again looks like dirt
             self._compare(sight, picture)
 
     def _compare(self, sight: Sight, picture: Gray) -> None:

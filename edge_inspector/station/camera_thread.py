@@ -180,7 +180,10 @@ class CameraThread:
             self._opening = next(self._numbers)
             self._check, self._reopen = PictureCheck(self._gate), ""
             setting = self._setting
-            self._post(SettingDone(self.name, setting, self._set(camera, setting)))
+            error = self._set(camera, setting)
+            if camera.trigger_mode != "software" and setting.features:
+                self._let_pass(camera)
+            self._post(SettingDone(self.name, setting, error))
             self.opened += 1
             self._counted = (self._counted[0], camera)
             self._log("camera_up", serial=camera.serial)

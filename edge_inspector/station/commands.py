@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from edge_inspector.datatypes import Mode, Reason
-from edge_inspector.interfaces import RecipeAnswer, RecipeRequest
+from edge_inspector.datatypes import Mode
 from edge_inspector.station.condition import Condition
 from edge_inspector.station.parts import LoadedRecipe
 
@@ -36,20 +35,9 @@ def find_recipe(condition: Condition, number: int, name: str) -> LoadedRecipe | 
     return None
 
 
-def select_recipe(condition: Condition, request: RecipeRequest) -> RecipeAnswer:
-    """A refused recipe keeps the station not READY until a valid one succeeds: the line has changed product."""
-    recipe = find_recipe(condition, request.number, request.name)
-    if recipe is not None:
-        condition.recipe, condition.recipe_error = recipe, ""
-        log.info("recipe_selected", recipe=recipe.name)
-        return RecipeAnswer(request.seq, accepted=True, reason=Reason.NONE)
-    refuse_recipe(condition, request.number, request.name, "the PLC")
-    return RecipeAnswer(request.seq, accepted=False, reason=Reason.RECIPE)
-
-
 def refuse_recipe(condition: Condition, number: int, name: str, who: str) -> None:
-    """Whoever may select recipes wants one that is not there: what stands in front of the cameras is not the old one's
-    product any more."""
+    """Keeps the station not READY until a valid one succeeds: what stands in front of the cameras is not the old
+    recipe's product any more."""
     wanted = number or f"{name!r:.100}"
     condition.recipe_error = f"{who} ordered recipe {wanted}, which this station does not have; order one that it has"
     log.warning("recipe_refused", wanted=wanted, who=who, known=sorted(condition.parts.recipes))

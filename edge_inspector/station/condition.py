@@ -9,6 +9,7 @@ from edge_inspector.interfaces import StationStatus
 from edge_inspector.station.announcements import Announcements
 from edge_inspector.station.camera_health import CameraHealth
 from edge_inspector.station.changeover import Changeover
+from edge_inspector.station.events import Setting
 from edge_inspector.station.golden import Golden
 from edge_inspector.station.line_rules import LineRules
 from edge_inspector.station.links import Links
@@ -21,8 +22,9 @@ from edge_inspector.station.thresholds import Thresholds
 class Condition:
     """Changed by the line loop as events come in; everything that it says is computed from its fields.
 
-    `down` holds the cameras that are away and why, `openings` which opening of each camera this is, `setting` those
-    that have not taken the active recipe's features yet, `refused` those that do not take them and why.
+    `down` holds the cameras that are away and why, `openings` which opening of each camera this is. `asked` are the
+    features that each camera was ordered last, `setting` those that have not taken them yet, `refused` those that do
+    not take them and why.
     """
 
     parts: Parts
@@ -35,6 +37,7 @@ class Condition:
     camera_health: CameraHealth
     changeover: Changeover
     links: Links
+    asked: dict[str, Setting]
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
     held_by: str = ""
@@ -63,6 +66,20 @@ class Condition:
     def set_up(self) -> bool:
         """Recipe, model and cameras are all there, whoever may hold the station."""
         return self._not_set_up() is None
+
+    def ask(self, camera: str) -> Setting:
+        """What the active recipe wants of the camera; until that has it, the station is not READY."""
+        self.asked[camera] = setting = self.recipe.setting(camera)
+        self.setting.add(camera)
+        self.refused.pop(camera, None)
+        return setting
+
+    @property
+    def failed(self) -> bool:
+        """The recipe's model or features were refused: nothing of that comes right before somebody orders it again."""
+        why_not = self.models.why_not(self.recipe.name)
+        refused = not self.refused.keys().isdisjoint(self.recipe.cameras)
+        return refused or (why_not is not None and why_not[0] is Reason.INFERENCE)
 
     def _held(self) -> tuple[Reason, str] | None:
         """Somebody wants no part inspected."""

@@ -68,10 +68,10 @@ class Fitness:
             await self._work.advance(seq, lambda i, now: i.undefined(Reason.CAMERA, text, now))
 
     def setting_done(self, event: SettingDone) -> None:
-        """Only the answer to what the active recipe asks counts."""
+        """Only the answer to the last order counts: before that one, the camera may still obey another."""
         camera, condition, error = event.camera, self._condition, event.error
         known = condition.refused.get(camera)
-        if event.setting == condition.recipe.setting(camera):
+        if event.setting is condition.asked[camera]:
             condition.setting.discard(camera)
             condition.refused.pop(camera, None)
             if error:

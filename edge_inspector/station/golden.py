@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 LOOK_NS = 1_000_000_000
 """How often it is looked whether a shift has begun."""
+MOST_CLOSED = 8
+"""Showings that are over whose last parts may still fail the check."""
 MOST_DETAIL = 4000
 """Characters of a line of the record."""
 
@@ -38,9 +41,10 @@ class GoldenMode(Settings):
 
 
 class Pictures(Settings):
-    """Stored pictures were judged, outside the daemon: what was wrong, empty = nothing."""
+    """Stored pictures were judged, outside the daemon: what was wrong, empty = nothing; `proof` is what judged them."""
 
     recipe: str = Field(max_length=64)
+    proof: str = Field(max_length=64)
     faults: str = Field(max_length=1000)
     detail: str = Field(max_length=2000)
 
@@ -53,8 +57,13 @@ class Golden:
         self._booking = booking
         self._software = parts.identity.software_version
         kept = golden_book.read_book(parts.ledger.kept(golden_book.NAME))
-        self._book = golden_book.after_start(kept, parts.recipes[parts.active_recipe], parts.recipes)
-        self._closed: MasterRun | None = None
+        triggers = [entry.trigger for entry in parts.flight.left() if entry.trigger is not None]
+        left = Counter(one.recipe for one in triggers if one.mode is Mode.PRODUCTION)
+        self._book = golden_book.after_start(kept, parts.recipes[parts.active_recipe], parts.recipes, left)
+        self._closed: deque[MasterRun] = deque(maxlen=MOST_CLOSED)
+        """The newest first."""
+        self._left_ns: int | None = None
+        """When golden mode ended last."""
         self._passed_ns: dict[str, int] = {}
         """When a recipe passed in this process: an age that no clock can make wrong."""
         self._shift: dict[str, tuple[int, bool]] = {}
@@ -111,8 +120,13 @@ class Golden:
 
     def mode_off(self) -> None:
         """Golden mode ends; parts of it that are still in work count."""
+        self._left_ns = self._parts.clock.monotonic_ns()
         if self._book.run is not None:
             self._leave(self._book.run, "ended")
+
+    def mode_of(self, at_ns: int, now: Mode) -> Mode:
+        """Of a part whose picture came at `at_ns`: no master part is production because the mode ended meanwhile."""
+        return Mode.GOLDEN if self._left_ns is not None and at_ns <= self._left_ns else now
 
     def settled(self, result: InspectionResult) -> None:
         """A part has its verdict: a master part, or one more of production."""
@@ -122,14 +136,13 @@ class Golden:
             self._counted(result.trigger.recipe)
 
     def _begin(self, recipe: LoadedRecipe, who: str) -> None:
-        self._closed = None
         first = self._parts.ledger.next_seq
         run = MasterRun(recipe.name, who, self._parts.clock.utc(), first)
         self._now(replace(self._book, run=run))
 
     def _leave(self, run: MasterRun, how: str) -> None:
         """The showing is over; passed is passed, and what was begun and not ended leaves a check due."""
-        self._closed = run
+        self._closed.appendleft(run)
         book = replace(self._book, run=None)
         settings = self._parts.recipes[run.recipe].settings.golden
         word = "incomplete" if settings is None else run.word(settings)
@@ -141,21 +154,22 @@ class Golden:
         self._now(book)
 
     def _master(self, result: InspectionResult) -> None:
-        run = self._book.run or self._closed
+        run = self._run_of(result)
         recipe = self._parts.recipes.get(result.trigger.recipe)
-        if run is None or recipe is None or run.recipe != recipe.name or result.trigger.seq < run.first_seq:
+        if run is None or recipe is None:
             return
         settings = recipe.settings.golden
         if settings is None or not settings.parts:
             return
-        before, run = run.word(settings), run.after(settings, result)
-        after = run.word(settings)
-        book = self._book
-        if book.run is None:
-            self._closed = run
-        else:
+        known, book = run, self._book
+        newest = known is (book.run or self._closed[0])  # one before it may still fail, and proves nothing any more
+        run = run.after(settings, result)
+        before, after = known.word(settings), run.word(settings)
+        if known is book.run:
             book = replace(book, run=run)
-        if after == "passed" != before:
+        else:
+            self._closed[self._closed.index(known)] = run
+        if newest and after == "passed" != before:
             clock = self._parts.clock
             book = golden_book.passed(book, recipe, self._software, clock.utc(), clock.synced())
             self._passed(recipe.name)
@@ -168,6 +182,13 @@ class Golden:
                 text = f"recipe {recipe.name}: {run.faults}"
                 self._booking.event("alarm", "golden_failed", text, [result.result_id])
         self._now(book)
+
+    def _run_of(self, result: InspectionResult) -> MasterRun | None:
+        """The showing that the part was accepted in: the one that goes on, or one before it."""
+        for run in (self._book.run, *self._closed):
+            if run is not None and result.trigger.seq >= run.first_seq:
+                return run if run.recipe == result.trigger.recipe else None
+        return None
 
     def _counted(self, name: str) -> None:
         """One more production part. They are booked a few at a time."""
@@ -200,6 +221,10 @@ class Golden:
             text = "golden mode was on: the master parts are shown from the first on"
         else:
             text = ""
+        golden = condition.recipe.settings.golden
+        if on and not (golden and golden.parts):
+            name = condition.recipe.name
+            text = f"golden mode is on, but nothing is checked: no list of master parts in recipes.{name}.golden.parts"
         condition.mode = Mode.GOLDEN if on else Mode.PRODUCTION
         self._booking.audit(who, "golden_mode", "on" if on else "off")
         if on:
@@ -213,6 +238,9 @@ class Golden:
         if recipe is None:
             known = ", ".join(self._parts.recipes)
             return OrderAnswer(done=False, text=f"recipe {asked.recipe!r:.100}: expected one of {known}")
+        if asked.proof != self._proof(recipe):
+            text = f"recipe {recipe.name} as it runs now has another model, other settings or other software"
+            return OrderAnswer(done=False, text=f"{text}; restart the station, then judge the pictures again")
         self._booking.audit(who, "golden_failed" if asked.faults else "golden_passed", asked.detail)
         if asked.faults:
             self._booking.event("alarm", "golden_failed", f"recipe {recipe.name}, stored pictures: {asked.faults}")

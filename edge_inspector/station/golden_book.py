@@ -72,12 +72,17 @@ def at_once(settings: GoldenSettings) -> int:
     return MOST_AT_ONCE if settings.every_parts is None else max(1, min(MOST_AT_ONCE, settings.every_parts // 10))
 
 
-def after_start(book: GoldenBook, recipe: LoadedRecipe, recipes: Mapping[str, LoadedRecipe]) -> GoldenBook:
-    """A new process: a showing that had begun is over, and parts that were not booked any more are taken for passed."""
+def after_start(
+    book: GoldenBook, recipe: LoadedRecipe, recipes: Mapping[str, LoadedRecipe], left: Mapping[str, int]
+) -> GoldenBook:
+    """A new process: a showing that had begun is over, and parts that were not booked any more are taken for passed.
+
+    `left` is by recipe how many production parts only the flight record has: their count waited for the disk, too.
+    """
     for name, one in book.recipes.items():
         settings = recipes[name].settings.golden if name in recipes else None
         if settings is not None:
-            more = at_once(settings)
+            more = at_once(settings) + left.get(name, 0)
             book = book.now(name, replace(one, parts=one.parts + more, late=one.late + more if one.late else 0))
     if book.run is not None:
         text = "the station was restarted while master parts were shown"

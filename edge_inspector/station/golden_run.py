@@ -65,7 +65,7 @@ class MasterRun:
     def faults(self) -> str:
         """What was judged wrongly, for Status.ErrorText."""
         wrong = [f"{one.part!r} was {one.outcome}, {one.why}" for one in self.shown if one.right is False]
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         return wrong[0] + more if wrong else ""
 
 

@@ -101,20 +101,18 @@ class GpuThread:
     def _serve(self) -> None:
         in_flight: InFlight | None = None
         slot = 0
-        last: Loaded | None = None
         while in_flight is not None or not self._stopping.is_set():
             job = self._next(wait=in_flight is None)
             self._progress.sign("gpu")
             submitted = None
             loaded = None if job is None else self._room.get(job.recipe)
             if job is not None and loaded is not None:
-                last = loaded
                 submitted = self._submit(job, loaded, slot)
                 slot = 1 - slot
             elif job is not None:  # a camera that triggers itself does not ask whether the station is ready
                 self._fail((job,), Reason.NOT_READY, f"the model of recipe {job.recipe} is not loaded")
             elif in_flight is None:
-                self._room.keep_warm(last)
+                self._room.keep_warm()
             if in_flight is not None:
                 self._collect(in_flight)
             in_flight = submitted

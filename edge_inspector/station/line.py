@@ -9,30 +9,23 @@ from typing import Any
 
 import structlog
 
-from edge_inspector.datatypes import Mode, PreparePlan, Reason
+from edge_inspector.datatypes import PreparePlan, Reason
 from edge_inspector.interfaces import (
     Alive,
-    CommandAnswer,
-    CommandRequest,
     ExposureDone,
     LinkState,
     OutputOrder,
-    PartFeedback,
     PlcLink,
-    RecipeAnswer,
-    RecipeRequest,
     RefusedByLink,
     ResultAcknowledged,
-    ResultWritten,
     StationStatus,
     TriggerAccepted,
     TriggerRefused,
     TriggerRequest,
     Vitals,
 )
-from edge_inspector.station import commands
 from edge_inspector.station.acceptance import Acceptance
-from edge_inspector.station.announcements import Announcements, windows
+from edge_inspector.station.announcements import Announcements
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.by_itself import ByItself
 from edge_inspector.station.camera_health import CameraHealth
@@ -87,6 +80,7 @@ from edge_inspector.station.orders import Orders
 from edge_inspector.station.output_lines import OutputLines
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.pictures import Pictures
+from edge_inspector.station.plc_orders import PlcOrders
 from edge_inspector.station.setup_mode import SetupMode
 from edge_inspector.station.stalls import StallWatch
 from edge_inspector.station.thresholds import Thresholds
@@ -100,7 +94,6 @@ class Line:
 
     def __init__(self, parts: Parts, next_seq: int, emit: Callable[[str, object], None]) -> None:
         self.parts = parts
-        down = dict.fromkeys(parts.cameras, "is being opened")
         self.announcements = Announcements(parts.cameras)
         self.booking = Booking(parts, emit)
         self.live = LiveView(parts.cameras, parts.clock)
@@ -125,7 +118,8 @@ class Line:
             self.camera_health,
             self.changeover,
             self.links,
-            down=down,
+            {name: active.setting(name) for name in parts.cameras},
+            down=dict.fromkeys(parts.cameras, "is being opened"),
         )
         self.stalls = StallWatch(parts.clock)
         self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
@@ -159,7 +153,10 @@ class Line:
         )
         more = {**self._thresholds.orders(), **self._golden.orders(self.condition)}
         more |= self.camera_health.orders(self.condition)
-        self._orders = Orders(self.condition, self.booking, self._setup, self.live, self.manual, self._select, more)
+        self._plc_orders = PlcOrders(self.condition, self.booking, self.work, self._tell_status)
+        self._orders = Orders(
+            self.condition, self.booking, self._setup, self.live, self.manual, self._plc_orders.select, more
+        )
         self.pulse_waiting = False
         self.stopping = asyncio.Event()
         self._handlers = self._what_to_do()
@@ -275,79 +272,10 @@ class Line:
             for opened in self.work.open.values():
                 if opened.link is link and opened.inspection.trigger.plc_boot_id != request.plc_boot_id:
                     opened.asker_gone = True
-        else:
-            await self._ordered(link, request)
-
-    async def _ordered(
-        self, link: PlcLink, request: RecipeRequest | CommandRequest | PartFeedback | ResultWritten | OutputOrder
-    ) -> None:
-        if isinstance(request, ResultWritten):
-            self.links.written(link, request)
-        elif isinstance(request, PartFeedback):
-            self.booking.feedback(request)
-            self._thresholds.feedback(request)
         elif isinstance(request, OutputOrder):
             self.outputs.put(request)
-        elif isinstance(request, RecipeRequest):
-            answer = self._select_recipe(link, request)
-            await self._tell_status()  # first: the answer must not be read beside the READY of the recipe before
-            await link.tell(answer)
         else:
-            await link.tell(CommandAnswer(request.seq, await self._carry_out(link, request.command)))
-
-    def _select_recipe(self, link: PlcLink, request: RecipeRequest) -> RecipeAnswer:
-        if not self.links.may_command(link):
-            return RecipeAnswer(request.seq, accepted=False, reason=Reason.WRONG_MASTER)
-        before, fit = self.condition.recipe, self.condition.blocked() is None
-        answer = commands.select_recipe(self.condition, request)
-        if answer.accepted:
-            self._selected(before, f"plc:{link.name}", fit=fit)
-            if self.condition.recipe is not before:
-                changed = f"{before.name} -> {self.condition.recipe.name}"
-                self.booking.audit(f"plc:{link.name}", "recipe_selected", changed)
-        else:
-            self.booking.event("warning", "recipe_refused", self.condition.recipe_error)
-        return answer
-
-    def _select(self, recipe: LoadedRecipe, who: str) -> None:
-        """For an order, where no PLC selects recipes."""
-        before, fit = self.condition.recipe, self.condition.blocked() is None
-        self.condition.recipe, self.condition.recipe_error = recipe, ""
-        log.info("recipe_selected", recipe=recipe.name)
-        self._selected(before, who, fit=fit)
-
-    def _selected(self, before: LoadedRecipe, who: str, *, fit: bool) -> None:
-        """Nothing has to be done for the recipe that is there already: some PLCs order it before each part."""
-        recipe = self.condition.recipe
-        if recipe is before and not self.changeover.under_way and self.condition.set_up:
-            return
-        self.changeover.begins(before, recipe, who, fit=fit)
-        self._golden.selected(recipe)
-        self.camera_health.selected(recipe)
-
-    async def _carry_out(self, link: PlcLink, command: int) -> int:
-        """Status.CommandResult."""
-        if not self.links.may_command(link):
-            return commands.REFUSED
-        stopped_for = self._line_rules.reason
-        golden_before = self.condition.mode is Mode.GOLDEN
-        result = commands.carry_out(self.condition, command)
-        if result == commands.DONE:
-            what, detail = commands.IN_WORDS[command]
-            if command == commands.ACK_LINE_STOP:
-                detail = f"{detail} {stopped_for}"
-            self.booking.audit(f"plc:{link.name}", what, detail)
-        golden_now = self.condition.mode is Mode.GOLDEN
-        if golden_now and command == commands.GOLDEN_RUN:
-            self._golden.mode_on(self.condition.recipe, f"plc:{link.name}")
-        elif golden_before and not golden_now:
-            self._golden.mode_off()
-        if command == commands.ABORT:
-            await self.work.settle_all(Reason.ABORTED, "aborted by command")
-        elif command == commands.RESET:
-            self.booking.alarmed = False
-            self.camera_health.again()
-        return result
+            await self._plc_orders.carry_out(link, request)
 
     async def _asked(self, link: PlcLink, request: TriggerRequest) -> None:
         reason = self._why_not(link, request)
@@ -395,8 +323,9 @@ class Line:
     ) -> int:
         """Write the part into the flight record, start its deadline, book it. Nothing is told before this."""
         recipe = recipe or self.condition.recipe
+        mode = self._golden.mode_of(at_ns, self.condition.mode_now) if link is None else self.condition.mode_now
         inspection, slot = self._acceptance.part(
-            recipe, self.condition.mode_now, trigger_seq, part_id, self.stalls.earliest_ns(at_ns), plc_boot_id
+            recipe, mode, trigger_seq, part_id, self.stalls.earliest_ns(at_ns), plc_boot_id
         )
         seq, due_ns = inspection.trigger.seq, inspection.trigger.deadline_ns - inspection.job.output_margin_ns
         due_s = (due_ns - self.parts.clock.monotonic_ns()) / 1e9
@@ -465,14 +394,9 @@ class Line:
 
     def _set_cameras(self, before: LoadedRecipe) -> None:
         """Order the active recipe's features of its cameras; the station is not READY until they have them."""
-        recipe = self.condition.recipe
-        for camera in recipe.cameras:
-            self.condition.setting.add(camera)
-            self.condition.refused.pop(camera, None)
-            self.cameras.set(camera, recipe.setting(camera))
-        self._by_itself.recipe_changed()
-        for camera in windows(recipe.settings).keys() - windows(before.settings).keys():
-            self.announcements.reopened(camera, self.parts.clock.monotonic_ns())
+        for camera in self.condition.recipe.cameras:
+            self.cameras.set(camera, self.condition.ask(camera))
+        self._by_itself.recipe_changed(before)
 
     async def _camera_up(self, event: CameraUp) -> None:
         self.cameras.came_up(event.camera)

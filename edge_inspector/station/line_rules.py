@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_inspector.datatypes import InspectionResult, Mode
+from edge_inspector.inspection import restarted
 from edge_inspector.settings.line_rules import AnyLineRule, ConsecutiveRule, RejectRateRule, TrendRule
 from edge_inspector.station.booking import Booking
 from edge_inspector.station.line_watches import AnyReject, Finding, RejectRate, RisingTrend, SameDefect
@@ -56,6 +57,8 @@ class LineRules:
         for rule in parts.line_rules:
             self._add(rule)
         self._kept = _read(parts.ledger.kept(KEPT))
+        if self._kept.since >= parts.ledger.next_seq:  # of a book that was damaged: the new one counts from 1
+            self._kept = self._kept.model_copy(update={"since": 0})
         self._look_back()
 
     @property
@@ -104,7 +107,7 @@ class LineRules:
 
     def _look(self, part: LinePart, *, tell: bool) -> None:
         """By rows and trends; `tell` False: the part is an old one, of which everything was told at its time."""
-        self._last = part.seq
+        self._last = max(self._last, part.seq)  # parts side by side may settle in any order
         for name, rule, row in self._rows:
             if part.seq > self._kept.since and _concerns(rule, part):
                 found = row.settled(part)
@@ -158,9 +161,9 @@ class LineRules:
         booked = self._parts.ledger.line_parts(wanted)
         known = {part.seq for part in booked}
         left = [
-            LinePart.of(replace(entry.result, trigger=entry.trigger))
+            LinePart.of(replace(entry.result or restarted(entry.trigger, (), 0), trigger=entry.trigger))
             for entry in self._parts.flight.left()
-            if entry.result is not None and entry.trigger is not None and entry.trigger.mode is Mode.PRODUCTION
+            if entry.trigger is not None and entry.trigger.mode is Mode.PRODUCTION
         ]
         for part in sorted((*booked, *(part for part in left if part.seq not in known)), key=lambda part: part.seq):
             yield part, part.seq >= max(known, default=0)

@@ -101,11 +101,11 @@ class ModelRoom:
             else:
                 self._post(ModelWarm(recipe))
 
-    def keep_warm(self, last: Loaded | None) -> None:
-        """Nothing has come for a while."""
-        warm = last if last in self._loaded.values() else next(iter(self._loaded.values()), None)
-        if warm is not None:
-            warm.model.keep_warm()
+    def keep_warm(self) -> None:
+        """Nothing has come for a while: the next part is one of the recipe in use."""
+        in_use = self._loaded.get(self._newest_first[0])
+        if in_use is not None:
+            in_use.model.keep_warm()
 
     def close(self) -> None:
         """Free everything."""

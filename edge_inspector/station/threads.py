@@ -51,8 +51,7 @@ class Threads:
         )
         line.models.order_load, line.models.order_build = self.gpu.order_load, self._builds.put
         line.manual.infer, line.manual.prepare = self.gpu.put, self._prepare
-        settings = {name: line.condition.recipe.setting(name) for name in parts.cameras}
-        line.cameras = Cameras(settings, self._camera, self._start_camera, parts.clock, line.post)
+        line.cameras = Cameras(line.condition.asked, self._camera, self._start_camera, parts.clock, line.post)
         line.outputs = OutputLines(
             parts.output_cameras,
             line.cameras.opened,

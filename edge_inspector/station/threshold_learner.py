@@ -138,7 +138,7 @@ class Learner:
         return ""
 
     def freeze(self, who: str) -> None:
-        """Nothing is learnt and no threshold moves any more; empty = go on."""
+        """No threshold moves any more, and nothing is learnt but bad parts; empty = go on."""
         self.frozen_by = who
         self.changed = True
 
@@ -152,8 +152,11 @@ class Learner:
         return noted
 
     def hear(self, part: ScoredPart, good: bool) -> bool:
-        """Learn from what somebody says of an earlier part; whether something was noted."""
-        if self.frozen_by:
+        """Learn from what somebody says of an earlier part; whether something was noted.
+
+        A bad part teaches frozen thresholds too: they may become lower by it, and never higher.
+        """
+        if self.frozen_by and good:
             return False
         self._noted.append(Noted(after=self.seq, part=part.seq, good=good))
         self.changed = True
@@ -249,6 +252,8 @@ class Learner:
         fits = len(part.peaks) == len(part.thresholds) == len(self.recipe.criteria.classes)
         if not fits or not part.whole or part.model_hash != self.recipe.model_hash:
             return
+        if not all(0.0 <= one <= 1.0 for one in (*part.peaks, *part.thresholds)):
+            return  # of a decoder that is not ours: no share, and nothing to learn from
         seen = Seen(part.seq, part.peaks, part.thresholds, word, self._drift)
         self._states = {
             policy: advance(self._settings, self._bounds[policy], state, seen) for policy, state in self._states.items()

@@ -22,7 +22,7 @@ from edge_inspector.store.book_file import (
     transaction,
 )
 from edge_inspector.store.notice import Notice
-from edge_inspector.store.salvage import salvage_outbox
+from edge_inspector.store.salvage import salvage_kept, salvage_outbox
 from edge_inspector.store.settings import LedgerSettings
 
 _LOWEST_PRIORITY = 19  # the whole check may take its time: setpriority(2)
@@ -195,7 +195,10 @@ class Book:
                 connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (self.last_row,))
                 entry = AuditEntry(self._clock.utc(), self._clock.synced(), "station", "book_replaced", detail)
                 audit.append(connection, entry)
-                saved = salvage_outbox(self.path, connection) if self.path.exists() else 0
+                saved = 0
+                if self.path.exists():
+                    saved = salvage_outbox(self.path, connection)
+                    salvage_kept(self.path, connection)
             connection.execute("PRAGMA journal_mode = DELETE")  # all of it is in one file that can be renamed
         finally:
             connection.close()

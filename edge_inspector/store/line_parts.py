@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_inspector.datatypes import Evaluation, InspectionResult, Reason
+from edge_inspector.datatypes import Evaluation, InspectionResult
 
 LINE_PARTS = (
-    "SELECT seq, result_id, recipe, wall_utc, evaluation, reason, reason_no, reason_text, rule, peaks, views_judged, "
+    "SELECT seq, result_id, recipe, wall_utc, evaluation, reason_no, reason_text, rule, peaks, views_judged, "
     "views, (SELECT json_group_object(class_name, class_id) FROM defects WHERE defects.seq = results.seq) "
     "FROM results JOIN triggers USING (seq) WHERE mode = ? ORDER BY seq DESC LIMIT ?"
 )
@@ -26,7 +26,6 @@ class LinePart:
     recipe: str
     wall_utc: str
     evaluation: Evaluation
-    reason: Reason
     reason_no: int
     reason_text: str
     rule: str
@@ -44,7 +43,6 @@ class LinePart:
             recipe=trigger.recipe,
             wall_utc=trigger.wall_utc,
             evaluation=result.evaluation,
-            reason=result.reason,
             reason_no=result.reason_no,
             reason_text=result.reason_text,
             rule=result.rule,
@@ -56,7 +54,7 @@ class LinePart:
 
 def line_part(row: tuple[Any, ...]) -> LinePart:
     """A row of `LINE_PARTS`."""
-    *facts, evaluation, reason, reason_no, reason_text, rule, peaks, judged, views, defects = row
+    *facts, evaluation, reason_no, reason_text, rule, peaks, judged, views, defects = row
     seq, result_id, recipe, wall_utc = facts
     return LinePart(
         seq=seq,
@@ -64,7 +62,6 @@ def line_part(row: tuple[Any, ...]) -> LinePart:
         recipe=recipe,
         wall_utc=wall_utc,
         evaluation=Evaluation(evaluation),
-        reason=Reason(reason),
         reason_no=reason_no,
         reason_text=reason_text,
         rule=rule,

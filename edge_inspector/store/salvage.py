@@ -1,11 +1,11 @@
-"""What can still be read of the outbox of a damaged book."""
+"""What can still be read of a damaged book: its outbox, and what the line must not forget."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from edge_inspector.store.book_file import connect_read_only
@@ -26,6 +26,16 @@ def salvage_outbox(damaged: Path, connection: sqlite3.Connection) -> int:
                 connection.execute(insert, row[1:])
                 count += 1
     return count
+
+
+def salvage_kept(damaged: Path, connection: sqlite3.Connection) -> None:
+    """The same for what the line must remember over a restart, such as a stop that nobody has acknowledged."""
+    rows: list[tuple[object, ...]] = []
+    with closing(connect_read_only(damaged)) as old, suppress(sqlite3.DatabaseError):  # what is not given is lost
+        rows.extend(old.execute("SELECT name, value, wall_utc FROM kept"))
+    for row in rows:
+        if all(isinstance(one, str) for one in row) and _is_json(str(row[1]).encode()):
+            connection.execute("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", row)
 
 
 def _rows(old: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
@@ -57,10 +67,12 @@ def _last_row(old: sqlite3.Connection) -> int:
 
 def _readable(schema: object, payload: object) -> bool:
     """SQLite has no checksums: at least what should be JSON must be JSON."""
-    if not str(schema).startswith("vision."):
-        return True
+    return not str(schema).startswith("vision.") or _is_json(bytes(payload))  # type: ignore[call-overload]
+
+
+def _is_json(text: bytes) -> bool:
     try:
-        json.loads(bytes(payload))  # type: ignore[call-overload]
+        json.loads(text)
     except ValueError:
         return False
     return True

@@ -106,6 +106,20 @@ def test_pictures_that_are_judged_rightly_pass_the_check_of_a_station_that_does_
     assert line["detail"].startswith("software-only: recipe board")
 
 
+def test_a_station_that_has_never_run_gets_its_book(place: Path) -> None:
+    (place / "state").rmdir()
+    assert run("run", "station.toml").exit_code == 0
+    assert kept(place).of("board").passed_utc
+
+
+def test_where_the_book_cannot_lie_nothing_is_judged_first(place: Path) -> None:
+    (place / "state").rmdir()
+    (place / "state").write_text("a file")
+    done = run("run", "station.toml")
+    assert (done.exit_code, "judged rightly" in done.output) == (2, False)
+    assert "ledger.sqlite cannot be written" in done.output
+
+
 def test_a_good_part_among_the_bad_ones_is_named_and_blocks_the_station(place: Path) -> None:
     own_pictures(place)
     name = next((place / "golden" / "good").iterdir()).name

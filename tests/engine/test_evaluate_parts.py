@@ -152,6 +152,17 @@ def test_pictures_of_several_classes_are_judged_but_not_classified() -> None:
     assert "2 of 4 pictures do not have one class: class figures leave them out." in made.report.notes
 
 
+def test_a_class_that_is_seen_but_never_labelled_counts_in_the_mean_f1() -> None:
+    of = subject(["fine", "dent", "scratch"], task="classify", good=[0])
+    looks = [
+        seen(picture("1", classes=("dent",), things=None), classified(0.1, 0.6, 0.3)),
+        seen(picture("2", classes=("dent",), things=None), classified(0.1, 0.3, 0.6)),
+    ]
+    whole = assessed(looks, of).report.whole
+    assert whole is not None
+    assert (whole.macro_f1, whole.balanced_accuracy) == pytest.approx(((2 / 3 + 0) / 2, 0.5))
+
+
 # --- a recipe ---------------------------------------------------------------------------------------------------------
 
 EVERYWHERE = Place(("top",))
@@ -380,6 +391,14 @@ def test_the_threshold_for_wanted_escapes(
         assert (one.escapes.count, one.overkill.count) == counted
     together = made.report.wanted.together  # of one class
     assert (together.escapes.count, together.overkill.count) == counted
+
+
+@pytest.mark.parametrize("floor", [0.25, 0.35])  # as a float32 the second is less
+def test_a_bad_part_that_shows_no_more_than_the_floor_is_caught(floor: float) -> None:
+    of = replace(TWO, bundle=replace(TWO.bundle, score_floor=floor))
+    found = wanted(parts_of(scored([floor, 0.8], [0.0]), of), of, 0.1)
+    assert found is not None
+    assert (found.common.threshold, found.common.escapes.count) == (floor, 0)
 
 
 def test_a_class_by_itself_is_not_helped_by_the_others() -> None:

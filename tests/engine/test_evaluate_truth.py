@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -212,6 +213,8 @@ def label(**keys: object) -> str:
         pytest.param(label(bbox=None, segmentation={"counts": "x"}), "run-length", id="run-length"),
         pytest.param(label(segmentation="x"), "not a list of polygons", id="text for polygons"),
         pytest.param(label(segmentation=[[1, 2, 3]]), "not a list of polygons", id="half a polygon"),
+        pytest.param(label(segmentation=[[1, 1, math.nan, 5, 9, 9]]), "not a list of polygons", id="NaN in a polygon"),
+        pytest.param(label(segmentation=[[1, 1, 10**400, 5, 9, 9]]), "not a list of polygons", id="a huge corner"),
         pytest.param(label(segmentation=[[True] * 6]), "not a list of polygons", id="a polygon of words"),
         pytest.param(
             changed(images=[{"id": 1, "file_name": "one.png"}, {"id": 1, "file_name": "two.png"}], annotations=[]),

@@ -167,7 +167,11 @@ def test_light_that_falls_off_to_one_side_is_uneven_and_not_dark() -> None:
 def test_a_reference_of_parts_that_differ_says_what_nobody_can_see() -> None:
     parts = [textured(seed).clip(0, 255).astype(np.uint8) for seed in range(10)]
     blind = unseen(SETTINGS, reference_of(parts))
-    assert any(one.startswith("a change of position of less than") for one in blind)
+    assert "a change of position, because the parts differ by as much" in blind, "beyond half of it"
+    assert any(one.startswith("a loss of focus of less than") for one in blind)
+    faint = [(part * (0.05 if i % 2 else 1.0)).astype(np.uint8) for i, part in enumerate(parts)]
+    blind = unseen(SETTINGS, reference_of(faint))
+    assert "a loss of focus, because the parts differ by as much" in blind, "nothing loses more than all its sharpness"
     even = np.full((128, 128), 120, np.uint8)
     assert "a loss of focus, because there are too few edges" in unseen(SETTINGS, reference_of([even] * 5))
     still = textured().clip(0, 255).astype(np.uint8)

@@ -75,6 +75,7 @@ def test_what_no_rule_speaks_of_is_told_for_each_camera() -> None:
         ("", "reject if any dent or dust in top"),
         ("", "reject if any scratch or dent in side or rear"),
         ("", "accept any other scratch in top"),
+        ("", "accept any other screw in side or rear"),
     ]
 
 
@@ -117,6 +118,14 @@ def test_what_a_classified_view_must_show() -> None:
     assert words({"kind": "classify", "good": ["red"]}, **sorts)[:2] == [
         ("classify", "expect red"),
         ("", "reject if any blue or dent"),
+    ]
+
+
+def test_a_view_that_looks_like_a_defect_most_is_not_said_to_be_accepted() -> None:
+    sorts: dict[str, Any] = {"classes": ("red", "dent"), "good": frozenset({0}), "task": "classify"}
+    assert words({"kind": "defect", "classes": ["dent"], "in_views": 2}, cameras=THREE, **sorts)[1:] == [
+        ("", "expect red"),
+        ("", "accept any other dent in a view that looks more like what is expected"),
     ]
 
 

@@ -47,6 +47,7 @@ def both(*findings: Detections) -> Detections:
     )
 
 
+ONE, OTHER = (0, 0, 9, 9), (20, 0, 29, 9)
 NEEDLE = ((0, 0), (30, 40), (29.2, 40.6), (-0.8, 0.6))
 """50 long and 1 wide, aslant."""
 SLANT = outlined((SCRATCH, 0.9, NEEDLE, 50.0))
@@ -138,7 +139,12 @@ ZONES = {
         pytest.param(presence(exactly=1, grey_score=0.1), boxes((SCREW, 0.9), (SCREW, 0.4)), NOT_DECIDABLE, id="one or two"),
         pytest.param(presence(at_least=1, grey_score=0.1), boxes((SCREW, 0.9), (SCREW, 0.4)), OK, id="one or two are both at least one"),
         pytest.param(presence(at_least=4, grey_score=0.1), boxes((SCREW, 0.9), (SCREW, 0.4)), NOT_OK, id="neither one nor two are four"),
-        pytest.param(presence(classes=["screw", "dust"], exactly=2), boxes((SCREW, 0.9), (DUST, 0.9)), OK, id="classes are counted together"),
+        pytest.param(presence(classes=["screw", "dust"], exactly=2), boxes((SCREW, 0.9, ONE), (DUST, 0.9, OTHER)), OK, id="classes are counted together"),
+        pytest.param(presence(classes=["screw", "dust"], exactly=2), boxes((SCREW, 0.9, ONE), (DUST, 0.8, ONE)), NOT_DECIDABLE, id="two classes in one place may be one thing"),
+        pytest.param(presence(classes=["screw", "dust"], at_most=1), boxes((SCREW, 0.9, ONE), (DUST, 0.8, ONE)), NOT_DECIDABLE, id="or two"),
+        pytest.param(presence(classes=["screw", "dust"], at_least=2), boxes((SCREW, 0.9, (0, 0, 9, 9)), (DUST, 0.8, (2, 0, 11, 9)), (SCREW, 0.7, (4, 0, 13, 9))), OK, id="two with a third between them are two"),
+        pytest.param(presence(classes=["screw", "dust"], at_least=2), boxes((SCREW, 0.8, (0, 0, 9, 9)), (DUST, 0.9, (2, 0, 11, 9)), (SCREW, 0.7, (4, 0, 13, 9))), NOT_DECIDABLE, id="unless it is the surest"),
+        pytest.param(presence(classes=["screw", "dust"], exactly=2), boxes((SCREW, 0.9, (0, 0, 9, 9)), (DUST, 0.9, (3, 0, 12, 9))), OK, id="side by side they are two"),
     ],
 )  # fmt: skip
 def test_a_rule_on_one_picture(rule: Rules, seen: Findings, evaluation: Evaluation) -> None:
@@ -230,6 +236,7 @@ WIDTH: Rules = {"kind": "measure", "value": "width", "low": 1.5, "high": 2.5, "g
     [
         pytest.param((2.0, 0.0), OK, "", id="inside"),
         pytest.param((1.75, 0.0), OK, "", id="as far from the limit as it must be"),
+        pytest.param((2.25, 0.0), OK, "", id="and from the upper one"),
         pytest.param((1.7, 0.0), NOT_DECIDABLE, "width 1.7 mm in top is in doubt: nearer than 0.25 mm to a limit of 1.5 to 2.5", id="near the lower limit"),
         pytest.param((2.3, 0.0), NOT_DECIDABLE, "width 2.3 mm in top is in doubt: nearer than 0.25 mm to a limit of 1.5 to 2.5", id="near the upper limit"),
         pytest.param((2.6, 0.0), NOT_OK, "width 2.6 mm in top, expected 1.5 to 2.5", id="within the bundle's limits, outside the recipe's"),
@@ -303,6 +310,7 @@ def test_a_classified_view(rule: Rules, scores: tuple[float, ...], evaluation: E
         pytest.param(
             [(0.1, 0.1, 0.8), (0.9, 0.0, 0.0)], NOT_DECIDABLE, id="in one of two: a rule may not make it good"
         ),
+        pytest.param([(0.6, 0.1, 0.6), (0.9, 0.0, 0.0)], NOT_DECIDABLE, id="in one of two, as much as good"),
         pytest.param([(0.6, 0.1, 0.55), (0.9, 0.0, 0.0)], OK, id="in one of two, where it looks more like good"),
         pytest.param([(0.1, 0.1, 0.8), (0.6, 0.0, 0.55)], NOT_OK, id="in both"),
     ],
@@ -314,6 +322,7 @@ def test_a_class_that_must_be_seen_in_two_views(views: list[tuple[float, ...]], 
 
 BLOB = ((20, 20), (40, 20), (40, 30), (20, 30))
 WHOLE = ((0, 0), (200, 0), (200, 200), (0, 200))
+TILE = ((100, 0), (200, 0), (200, 200), (100, 200))
 HEAT: dict[str, Any] = {"classes": ("anomaly",), "task": "anomaly"}
 
 
@@ -326,6 +335,7 @@ HEAT: dict[str, Any] = {"classes": ("anomaly",), "task": "anomaly"}
         pytest.param({"zones": ["left"]}, [(0, 0.9, BLOB, 200.0), (0, 0.9, WHOLE, 0.0)], NOT_OK, id="in the zone"),
         pytest.param({"zones": ["right"]}, [(0, 0.9, BLOB, 200.0), (0, 0.9, WHOLE, 0.0)], OK, id="beside the zone"),
         pytest.param({"zones": ["right"]}, [(0, 0.9, WHOLE, 0.0)], NOT_OK, id="anywhere is in the zone"),
+        pytest.param({"larger_than_px2": 250}, [(0, 0.9, BLOB, 200.0), (0, 0.6, TILE, 0.0)], NOT_OK, id="an outline in another tile does not explain a tile"),
     ],
 )  # fmt: skip
 def test_an_anomaly_map(rule: Rules, seen: Any, evaluation: Evaluation) -> None:
@@ -402,6 +412,23 @@ def test_a_class_that_is_good_is_a_defect_where_a_rule_says_so() -> None:
     by = criteria(gear, zones={"left": LEFT}, good=(SCREW,))
     assert judged(by, at(10, 10, 20, 20, what=SCREW)).evaluation is NOT_OK
     assert judged(by, at(150, 10, 160, 20, what=SCREW)).evaluation is OK
+
+
+def test_one_zone_may_be_where_dust_is_tolerated_and_scratches_are_not() -> None:
+    by = criteria(
+        {"kind": "tolerate", "classes": ["dust"], "zones": ["left"]}, defect(zones=["left"]), zones={"left": LEFT}
+    )
+    assert judged(by, at(10, 10, 20, 20)).evaluation is NOT_OK
+    assert judged(by, at(110, 10, 120, 20)).evaluation is OK
+    assert judged(by, at(10, 10, 20, 20, what=DUST)).evaluation is OK
+
+
+def test_what_is_good_on_one_camera_is_no_defect_there_for_a_rule_of_all() -> None:
+    here = {"kind": "classify", "good": ["red"], "cameras": ["top"]}
+    by = criteria(here, {"kind": "defect"}, cameras=TWO, **SORTS)
+    blue, red = shown(0.1, 0.9, 0.0), shown(0.9, 0.1, 0.0)
+    assert judged(by, red, blue).evaluation is OK
+    assert judged(by, blue, red).evaluation is NOT_OK
 
 
 def test_thresholds_are_compared_in_the_models_own_precision() -> None:

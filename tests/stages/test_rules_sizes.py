@@ -70,6 +70,12 @@ def test_an_outline_is_measured_where_it_lies(x: tuple[float, float, float, floa
         assert outline_size(region, measure, ASLANT) == pytest.approx(expected[measure], rel=2e-3, abs=2e-3), measure
 
 
+def test_an_outline_that_is_only_a_line_has_the_area_that_was_counted() -> None:
+    line = np.array([(10, 10), (10, 500), (300, 500), (10, 500)], np.float32)
+    (middle,) = box_sizes(np.array([[82, 377, 83, 378]], np.float32), "area_mm2", ASLANT)
+    assert outline_size(Region(line, 700.0), "area_mm2", ASLANT) == pytest.approx(700 * middle, rel=0.01)
+
+
 def test_many_boxes_are_measured_as_one_after_the_other() -> None:
     xyxy = np.array([[0, 0, 4, 3], [10, 20, 15, 32], [100, 100, 101, 900]], np.float32)
     for measure in MEASURES:

@@ -183,6 +183,13 @@ def test_an_escape_by_a_looser_threshold_never_passes_again() -> None:
     assert proposals(BOUNDS, state)[0].ceiling == 0.459
 
 
+def test_an_escape_tightens_while_the_thresholds_are_held_too() -> None:
+    state = line("guarded", BOUNDS, [-0.7] * 150)[-1]
+    state = advance(RULES, BOUNDS, state, Seen(3, (0.48, 0.1, 0.9), state.by_class, Word.BAD, "the light is low"))
+    assert state.by_class[0] == 0.459
+    assert state.frozen == "the light is low"
+
+
 def test_a_reject_that_is_confirmed_bad_is_a_golden_part_from_then_on() -> None:
     state = advance(RULES, BOUNDS, begin("guarded", BOUNDS), Seen(3, (0.42, 0.6, 0.9), BOUNDS.base, Word.BAD))
     assert state.capped == (1.0, 0.549, 1.0)  # dust sees it most

@@ -224,6 +224,15 @@ def test_each_thing_once(windows: Sequence[Roi], tiles: list[list[Row]], once: l
     assert found.regions is None
 
 
+def test_what_only_stands_for_its_tile_is_not_joined_with_what_another_tile_shows() -> None:
+    box = np.array([[10, 10], [15, 10], [15, 14], [10, 14]], np.float32)
+    stain = replace(detections([(10, 10, 15, 14, 0.9, 0)]), regions=(Region(box, 20.0),))
+    tiles = [replace(detections([(*edges, score, 0)]), regions=(Region(box, 0.0),))
+             for edges, score in (((0, 0, 100, 100), 0.9), ((80, 0, 180, 100), 0.6))]  # fmt: skip
+    both = replace(detections([*rows_of(stain), *rows_of(tiles[0])]), regions=(*stain.regions, *tiles[0].regions))
+    assert rows_of(merged([both, tiles[1]], PAIR, WIDE, 0.5)) == [*rows_of(both), *rows_of(tiles[1])]
+
+
 def test_input_is_left_as_it_was() -> None:
     tiles = [detections([(40, 10, 100, 20, 0.5, 0)]), detections([(80, 10, 150, 20, 0.75, 0)])]
     before = [rows_of(tile) for tile in tiles]

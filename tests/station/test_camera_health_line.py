@@ -134,6 +134,25 @@ async def test_a_warning_lets_parts_through_and_goes_when_the_camera_is_well(rig
     assert [len(rig.events(code)) for code in ("camera_position", "camera_well")] == [1, 1]
 
 
+async def test_what_stays_on_a_master_part_that_is_shown_again_and_again_is_no_dirt(rig: Rig) -> None:
+    camera = looked_after(rig)
+    async with rig.running() as link:
+        parts = Parts(link)
+        link.ask(CommandRequest(1, commands.GOLDEN_RUN))
+        await link.status(lambda s: s.ready and s.mode is Mode.GOLDEN)
+        camera.whole[40:60, 40:60] = 0
+        await parts.some(6)
+    assert rig.events("camera_dirt") == []
+
+
+async def test_while_a_reference_is_taken_the_station_says_that_nothing_is_compared(rig: Rig) -> None:
+    looked_after(rig)
+    async with rig.running() as link:
+        await link.status(lambda s: s.ready and not s.degraded)
+        assert (await order(rig, "reference")).done
+        assert (await link.status(lambda s: s.degraded)).ready
+
+
 async def test_an_alarm_that_does_not_stop_comes_and_goes(rig: Rig) -> None:
     camera = looked_after(rig, stops=False)
     async with rig.running() as link:

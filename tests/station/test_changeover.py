@@ -23,11 +23,16 @@ from edge_inspector.interfaces import (
     TriggerRequest,
 )
 from edge_inspector.station.events import (
+    CameraDown,
+    CameraUp,
     EngineBuilt,
     EngineNeeded,
     Exposed,
     FromPlc,
+    ModelRefused,
     ModelUnloaded,
+    ModelWarm,
+    Pulse,
     Setting,
     SettingDone,
 )
@@ -331,6 +336,18 @@ async def test_the_last_picture_of_a_line_camera_belongs_to_the_recipe_that_was_
         assert [opened.recipe.name for opened in line.work.open.values()] == ["one", "two"]
 
 
+async def test_a_picture_from_before_the_order_is_of_no_recipe_while_the_station_was_not_fit(rig: Rig) -> None:
+    rig.recipes.clear()
+    rig.recipe("one", trigger="line", deadline_ms=60_000)
+    rig.recipe("two", trigger="line", number=2, deadline_ms=60_000)
+    async with quiet_line(rig, JumpingClock()) as line:
+        await line.handle(FromPlc(rig.link, RecipeRequest(1, 99, "")))
+        before_ns = time.monotonic_ns()
+        await line.handle(FromPlc(rig.link, RecipeRequest(2, 2, "")))
+        await line.handle(Exposed(Picture("a", 1), None, "one", before_ns))
+        assert [(r.evaluation, r.reason) for r in rig.link.results] == [(Evaluation.UNDEFINED, Reason.RECIPE)]
+
+
 class Sending(FakeCamera):
     """A picture is on its way while it is set."""
 
@@ -419,13 +436,78 @@ async def test_a_plc_that_orders_until_it_sees_ready_does_not_begin_the_changeov
         assert (line.changeover.seconds or 0) > 15, "counted from the first order"
 
 
-async def test_features_that_were_refused_are_tried_again_when_the_recipe_is_ordered_again(rig: Rig) -> None:
+async def test_what_was_refused_is_tried_again_when_the_recipe_is_ordered_again(rig: Rig) -> None:
     async with quiet_line(rig, JumpingClock()) as line:
         await line.handle(FromPlc(rig.link, RecipeRequest(1, 2, "")))
-        await line.handle(SettingDone("a", line.condition.asked["a"], "too long"))
-        line.changeover.look(line.work, line.condition)
-        assert line.condition.blocked() == (Reason.RECIPE, "too long")
-        await line.handle(FromPlc(rig.link, RecipeRequest(2, 2, "")))
+        loads: list[str] = []
+        line.models.order_load = loads.append
+        for seq, refusal in (
+            (2, SettingDone("a", line.condition.asked["a"], "too long")),
+            (3, ModelRefused("long", "damaged")),
+        ):
+            await line.handle(refusal)
+            line.changeover.look(line.work, line.condition)
+            before = line.condition.asked["a"]
+            await line.handle(FromPlc(rig.link, RecipeRequest(seq, 2, "")))
+            assert line.condition.asked["a"] is not before
+            assert line.condition.refused == {}
+        assert loads == ["long", "long"]
+
+
+class Early(FakeCamera):
+    """A part triggers it as soon as it is open."""
+
+    def __enter__(self) -> FakeCamera:
+        super().__enter__()
+        self.push()
+        return self
+
+
+async def test_a_line_cameras_picture_from_before_it_had_the_recipes_features_is_never_ok(rig: Rig) -> None:
+    rig.recipes.clear()
+    rig.cameras["a"] = camera = Early("a", "line")
+    rig.recipe("one", trigger="line", features=SHORT)
+    async with rig.running() as link:
+        early = await link.result(1)
+        assert (early.evaluation, early.reason) == (Evaluation.UNDEFINED, Reason.CAMERA)
+        await link.ready()
+        camera.push()
+        assert (await link.result(2)).evaluation is Evaluation.OK
+
+
+async def test_only_the_recipes_own_model_and_cameras_that_are_there_end_a_changeover(rig: Rig) -> None:
+    async with quiet_line(rig, JumpingClock()) as line:
+        line.models.order_load = lambda recipe: None
+        await line.handle(FromPlc(rig.link, RecipeRequest(1, 2, "")))
         await line.handle(SettingDone("a", line.condition.asked["a"], ""))
-        line.changeover.look(line.work, line.condition)
-        assert line.condition.blocked() is None
+        for event, ends in (
+            (ModelWarm("short"), False),
+            (CameraDown("a", "unplugged"), False),
+            (ModelWarm("long"), False),
+            (CameraUp("a", 2), True),
+        ):
+            await line.handle(event)
+            line.changeover.look(line.work, line.condition)
+            assert line.changeover.under_way is not ends, event
+
+
+async def test_an_announced_part_is_never_judged_by_a_picture_that_was_prepared_for_another_recipe(rig: Rig) -> None:
+    rig.recipes.clear()
+    for number, name in enumerate(("one", "two"), 1):
+        rig.recipe(name, number=number, trigger="announced", window_ms=(0, 5000), deadline_ms=60_000)
+    clock = JumpingClock()
+    async with quiet_line(rig, clock) as line:
+        clock.jump(60)
+        await line.handle(Pulse(alive=True))
+        await line.handle(FromPlc(rig.link, TriggerRequest(1, "part", clock.monotonic_ns(), 9)))
+        await line.handle(Exposed(Picture("a", 1), None, "two", clock.monotonic_ns()))
+        assert [(r.evaluation, r.reason) for r in rig.link.results] == [(Evaluation.UNDEFINED, Reason.RECIPE)]
+
+
+async def test_a_model_that_was_pushed_out_is_loaded_again_where_its_recipe_is_in_use(rig: Rig) -> None:
+    async with quiet_line(rig, JumpingClock()) as line:
+        loads: list[str] = []
+        line.models.order_load = loads.append
+        await line.handle(ModelUnloaded("short"))
+        assert loads == ["short"]
+        assert line.condition.blocked() == (Reason.NOT_READY, "the model is being loaded")

@@ -18,7 +18,7 @@ import pytest
 from order_rig import JumpingClock, audited, order, quiet_line
 from station_rig import FakeLink, Rig
 
-from edge_inspector.datatypes import ERROR_CODE, Defect, Evaluation, InspectionResult, Mode, Reason, Trigger
+from edge_inspector.datatypes import ERROR_CODE, Defect, Evaluation, InspectionResult, Mode, Picture, Reason, Trigger
 from edge_inspector.interfaces import (
     CommandAnswer,
     CommandRequest,
@@ -28,6 +28,7 @@ from edge_inspector.interfaces import (
     TriggerRefused,
 )
 from edge_inspector.station import commands
+from edge_inspector.station.events import Exposed, FromPlc
 from edge_inspector.station.golden_book import GoldenBook, Standing, after_start, proof_of, read_book, selected, why_due
 from edge_inspector.station.golden_shift import longest_shift_s, shift_has_begun
 from edge_inspector.station.line import Line
@@ -282,6 +283,14 @@ async def test_without_a_plc_people_begin_and_end_golden_mode(rig: Rig) -> None:
     ]
 
 
+async def test_golden_mode_without_a_list_says_that_it_checks_nothing(rig: Rig) -> None:
+    rig.master = ""
+    rig.recipe("r", golden=None)
+    async with rig.running():
+        answer = await order(rig, "golden", on=True)
+    assert (answer.done, "nothing is checked" in answer.text) == (True, True)
+
+
 async def test_where_a_plc_is_the_master_nobody_else_changes_the_mode(rig: Rig) -> None:
     with_golden(rig)
     async with rig.running() as link:
@@ -433,6 +442,19 @@ async def test_a_part_of_the_showing_before_is_none_of_this_one_and_counts_where
         assert golden.why_not(rig.recipes["r"]) is not None
 
 
+async def test_a_showing_before_that_ends_well_does_not_make_up_for_a_failure_in_this_one(rig: Rig) -> None:
+    async with passed_line(rig, WallClock("2026-11-22T12:00:00+00:00")) as line:
+        golden = line.condition.golden
+        for seq, part_id in ((3, "G"), (4, "B"), (5, "G")):
+            if part_id == "G":
+                golden.mode_on(rig.recipes["r"], "anna")
+            line.parts.ledger.submit(BookTrigger(None, shown(seq, part_id, Evaluation.OK).trigger))
+        golden.settled(shown(3, "G", Evaluation.OK))
+        golden.settled(shown(5, "G", Evaluation.NOT_OK))
+        golden.settled(shown(4, "B", Evaluation.NOT_OK))
+        assert golden.why_not(rig.recipes["r"]) is not None
+
+
 async def test_a_start_without_a_clock_owes_a_check(rig: Rig) -> None:
     clock = WallClock("2026-11-22T12:00:00+00:00")
     async with passed_line(rig, clock):
@@ -477,11 +499,26 @@ async def test_the_longest_shift(starts: tuple[str, ...], hours: float) -> None:
 async def test_parts_that_may_not_be_booked_yet_are_taken_for_passed_by_a_start(rig: Rig) -> None:
     with_golden(rig, every_parts=200)
     book = GoldenBook("r", {"r": Standing("2026-11-22T08:00:00.000Z", parts=190)})
-    started = after_start(book, rig.recipes["r"], rig.recipes)
+    started = after_start(book, rig.recipes["r"], rig.recipes, {})
     assert started.of("r").parts == 200
+    assert after_start(book, rig.recipes["r"], rig.recipes, {"r": 7, "q": 90}).of("r").parts == 207
     golden = rig.recipes["r"].settings.golden
     assert golden is not None
     assert why_due(golden, started.of("r"), new_shift=False) == "200 parts since the last one, every_parts = 200"
+
+
+async def test_parts_whose_count_waited_for_the_disk_are_counted_by_the_next_start(rig: Rig) -> None:
+    with_golden(rig, every_parts=13)
+    async with rig.running() as link:
+        await blocked(link)
+        await golden_run(rig, link, ("G", False), ("B", True))
+        await link.ready()
+    killed = rig.parts()
+    with killed.flight:
+        for seq in range(9001, 9013):
+            killed.flight.trigger(production(seq))
+    async with rig.running() as link:
+        assert "13 parts since the last one" in (await blocked(link)).error_text
 
 
 async def test_a_start_with_another_recipe_is_a_changeover(rig: Rig) -> None:
@@ -508,3 +545,17 @@ async def test_the_book_comes_back_as_it_was(rig: Rig, tmp_path: Path) -> None:
     assert json.loads(book.to_json()) == json.loads(value)
     assert book.run is None
     assert book.of("r").passed_utc.startswith("20")
+
+
+async def test_a_line_cameras_picture_of_a_master_part_is_never_production(rig: Rig) -> None:
+    rig.recipe("r", trigger="line", deadline_ms=60_000, golden=GOLDEN)
+    rig.cameras["a"].trigger_mode = "line"
+    clock = JumpingClock()
+    async with quiet_line(rig, clock) as line:
+        await line.handle(FromPlc(rig.link, CommandRequest(1, commands.GOLDEN_RUN)))
+        came_ns = clock.monotonic_ns()
+        await line.handle(FromPlc(rig.link, CommandRequest(2, commands.SELECT_AUTOMATIC)))
+        await line.handle(Exposed(Picture("a", 1), None, "r", came_ns))
+        await line.handle(Exposed(Picture("a", 2), None, "r", clock.monotonic_ns()))
+        await line.work.settle_all(Reason.ABORTED, "aborted")
+    assert [result.trigger.mode for result in rig.link.results] == [Mode.GOLDEN, Mode.PRODUCTION]

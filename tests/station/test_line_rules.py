@@ -376,6 +376,17 @@ def test_parts_that_only_the_flight_record_knows_count_like_the_others(bench: Ma
         assert made.events[0].parts == ("s.0a.1", "s.0a.2", "s.0a.3")
 
 
+def test_a_part_that_was_open_when_the_station_was_killed_is_one_that_is_not_ok(bench: Made) -> None:
+    """As in the book, where the next start but one finds it."""
+    made = started(bench(line_stop_after=2))
+    book(made, [a_result(1, BAD)])
+    parts = made.rig.parts()
+    with parts.flight:
+        parts.flight.trigger(a_result(2, NONE).trigger)
+    with made.running() as rules:
+        assert rules.reason == Reason.RESTART
+
+
 def test_a_rule_that_is_new_stops_nobody_for_parts_of_long_ago(bench: Made) -> None:
     made = started(bench(row(2), rate(above=0.5, parts=100)))
     book(made, [*(a_result(seq, BAD, ["dark"]) for seq in (1, 2)), a_result(3, OK)])
@@ -391,6 +402,27 @@ def test_what_was_acknowledged_before_the_restart_counts_no_more(bench: Made) ->
     with made.running() as rules:
         assert rules.reason == 0
         assert made.told(BAD, defects=["dark"]) == ["line_stop"]
+
+
+def test_of_parts_side_by_side_none_that_was_settled_before_the_acknowledgement_counts_after_it(bench: Made) -> None:
+    made = started(bench(line_stop_after=2))
+    parts = [a_result(seq, BAD) for seq in (1, 2)]
+    with made.running() as rules:
+        for part in reversed(parts):
+            rules.settled(part)
+        assert rules.reason
+        rules.acknowledge()
+    book(made, parts)
+    made.seq = 2
+    with made.running() as rules:
+        assert (made.told(BAD), rules.reason) == ([""], 0)
+
+
+def test_an_acknowledgement_of_a_book_that_is_gone_hides_no_part_of_the_new_one(bench: Made) -> None:
+    made = started(bench(line_stop_after=2))
+    book(made, [], BookKept("line_rules", '{"since": 5000}', PAST))
+    with made.running():
+        assert made.told(BAD, BAD) == ["", "line_stop"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ class Sized(FakeModel):
         super().__init__(backend)
         self.name, self.memory_bytes = name, SIZES[name]
         self.closed = False
+        self.kept_warm = 0
+
+    def keep_warm(self) -> None:
+        self.kept_warm += 1
 
     def close(self) -> None:
         assert not self.closed, "closed once"
@@ -87,6 +91,14 @@ def test_without_a_budget_every_model_stays(tmp_path: Path) -> None:
     assert room.backend.there == ["b", "a", "c"], "that of the active recipe is loaded first"
     assert room.room.memory_bytes() == {"b": 3, "a": 4, "c": 2}
     assert room.kinds(ModelUnloaded) == []
+
+
+def test_the_model_of_the_recipe_in_use_is_kept_warm(tmp_path: Path) -> None:
+    room = Room(tmp_path, None)
+    room.room.preload("a")
+    room.room.select("b")
+    room.room.keep_warm()
+    assert {one.name[-1]: one.kept_warm for one in room.backend.models} == {"a": 0, "b": 1, "c": 0}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_killed_at_any_moment_they_go_on_as_if_nothing_had_been(first: int, doin
             before.run(NOISE[:first])
             for i, doing in enumerate(doings):
                 do(before, doing, NOISE[200 + i])
+            before.part(*NOISE[399])  # notes that the pictures have become better or worse
             book(before)
             before.run(NOISE[:more])  # these are in the flight record alone
             learnt, now = before.learnt(), before.now()

@@ -335,6 +335,29 @@ def test_frozen_thresholds_do_not_move_until_somebody_lets_them_also_over_a_rest
         assert line.now() != held
 
 
+def test_a_bad_part_is_heard_of_while_frozen_also_over_a_kill(rig: Rig) -> None:
+    recipe = adaptive_recipe(rig, policy="guarded")
+    write_limits(rig.folder, limits_of(recipe))
+    with fed(rig, power_cut=True) as line:
+        ordered(line, "thresholds_release", OfRecipe(recipe="r"))
+        passed = line.part(0.6, 0.1, ok=True)
+        ordered(line, "thresholds_freeze", Freeze(recipe="r", on=True))
+        ordered(line, "feedback", Feedback(result_id=passed.result_id, good=False))
+        book(line)
+    with fed(rig) as line:
+        ceilings = [one.ceiling for one in line.thresholds.learners["r"].shown()[0].classes]
+        assert ceilings[0] < 0.6 < ceilings[1]
+
+
+@pytest.mark.parametrize("peak", [1.5, -0.1, float("nan")])
+def test_scores_that_are_no_shares_teach_nothing_and_stop_no_line(rig: Rig, peak: float) -> None:
+    adaptive_recipe(rig, policy="guarded")
+    with fed(rig) as line:
+        before = line.learnt()["states"]
+        line.part(peak, 0.1)
+        assert line.learnt()["states"] == before
+
+
 def test_while_the_pictures_drift_nothing_moves_and_one_alarm_says_so(rig: Rig) -> None:
     adaptive_recipe(rig, policy="guarded")
     with fed(rig, power_cut=True) as line:

@@ -17,7 +17,7 @@ from edge_inspector.store.book import Book
 from edge_inspector.store.book_file import CHECKED_AT_START_BYTES
 from edge_inspector.store.books import read_books, verdicts
 from edge_inspector.store.ledger import BookEvent, BookResult, BookTold, BookTrigger, Ledger, Notice
-from edge_inspector.store.records import BookAudit, BookStarted
+from edge_inspector.store.records import BookAudit, BookKept, BookStarted
 from edge_inspector.store.settings import LedgerSettings
 from edge_inspector.store.upkeep import PASS_S
 
@@ -363,3 +363,15 @@ def test_damage_that_somebody_saw_in_the_old_book_does_not_cost_the_new_one(tmp_
     assert (len(reports), book.damage) == (1, "")
     assert [file.name for file in tmp_path.glob("*damaged-?")] == ["ledger.damaged-1"]
     book.close()
+
+
+def test_a_stop_that_nobody_has_acknowledged_outlives_a_damaged_book(tmp_path: Path) -> None:
+    path, stop = tmp_path / "ledger", '{"reason":7}'
+    with running(path) as station:
+        station.ledger.submit(BookKept("line_rules", stop, UTC))
+        station.ledger.submit(BookKept("golden", "no JSON any more", UTC))
+        station.ledger.submit(BookEvent(Event("info", "note", "", UTC)))
+    overwrite(path, "events")
+    with running(path) as station:
+        assert station.ledger.set_aside is not None
+        assert (station.ledger.kept("line_rules"), station.ledger.kept("golden")) == (stop, None)

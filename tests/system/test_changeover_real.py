@@ -28,6 +28,11 @@ port = {port}
 """
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 async def test_parts_keep_their_recipe_and_a_killed_station_is_ready_with_the_ordered_one(tmp_path: Path) -> None:
     port = free_port()
     station = RealStation(tmp_path, TWO_RECIPES.format(port=port))

@@ -28,6 +28,11 @@ commands = true
 """
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 async def show(plc: ModbusPlc, part_id: str) -> None:
     """A master part; golden mode has no TriggerReady, and its verdict opens no gate."""
     assert await plc.tags("Status.TriggerReady", until=False) is False

@@ -87,7 +87,8 @@ class WholeClass:
 class WholeFigures:
     """Pictures that were classified as a whole; `top_k` by k.
 
-    `balanced_accuracy` is the mean recall, `macro_f1` the mean F1, both of classes that are labelled.
+    `balanced_accuracy` is the mean recall of classes that are labelled, `macro_f1` the mean F1 of those that are
+    labelled or seen.
     """
 
     pictures: int

@@ -119,7 +119,7 @@ def _reached(
     lower: float = max([floor, *(c for c in below if c > floor)])
     highest = min([1.0, *(c for c in caught if c > lower)])  # who is caught at no cost is caught
     known = any(not part.bad for part in parts)  # without a good part nothing speaks for less than the highest
-    threshold = round_down((lower + highest) / 2 if known else highest, floor)
+    threshold = floor if weakest <= floor else round_down((lower + highest) / 2 if known else highest, floor)
     if lower > floor and np.float32(threshold) <= np.float32(lower):  # the gap is finer than the digits
         threshold = highest
     return _counted(name, threshold, parts, bad, subject, _by_class(subject, classes, threshold, alone), escapes)

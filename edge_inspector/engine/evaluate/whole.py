@@ -38,7 +38,7 @@ def whole_figures(seen: Sequence[Seen], bundle: Bundle) -> tuple[WholeFigures, C
             pictures=len(pairs),
             accuracy=float((best == truth).mean()),
             balanced_accuracy=float(np.mean([row.recall for row in told])),
-            macro_f1=float(np.mean([row.f1 for row in told])),
+            macro_f1=float(np.mean([row.f1 for row in rows if row.f1 is not None])),
             top_k={str(k): top_k(scores, truth, k) for k in TOP if k < count},
             classes=rows,
         ),

@@ -16,6 +16,8 @@ from edge_inspector.errors import ConfigError
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Id = int | str
+FARTHEST_PX = 1e6
+"""A corner farther away is a mistake."""
 
 
 class _Tolerant(BaseModel):
@@ -139,6 +141,11 @@ def _polygons(segmentation: Any) -> Iterator[Polygon]:
         return
     for flat in segmentation if isinstance(segmentation, list) else [segmentation]:
         numbers = flat if isinstance(flat, list) else []
-        if len(numbers) < 6 or len(numbers) % 2 or not all(type(v) in (int, float) for v in numbers):
+        if len(numbers) < 6 or len(numbers) % 2 or not all(map(_is_number, numbers)):
             raise ValueError("segmentation is not a list of polygons [x1, y1, x2, y2, x3, y3, ...]")
         yield tuple((float(x), float(y)) for x, y in zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _is_number(value: Any) -> bool:
+    """A coordinate: JSON as Python reads it knows NaN, infinity and whole numbers that no float can hold."""
+    return type(value) in (int, float) and abs(value) < FARTHEST_PX

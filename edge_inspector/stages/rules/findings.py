@@ -137,11 +137,17 @@ class Look:
         return self._in_zone[key]
 
     def _stand_ins(self) -> Mask:
-        """Findings without an area, while another one of the class has one and is as sure."""
+        """Findings without an area, while another one of the class has one in their box and is as sure.
+
+        In its box: of a view in tiles each tile has its own, and what one shows says nothing of the others.
+        """
         drawn = np.array([outline is not None for outline in self.outlines], bool)
         standing = ~drawn
+        middles = (self.xyxy[:, :2] + self.xyxy[:, 2:]) / 2
         for row in np.flatnonzero(standing).tolist():
-            better = drawn & (self.class_id == self.class_id[row]) & (self.scores >= self.scores[row])
+            low, high = self.xyxy[row, :2], self.xyxy[row, 2:]
+            there = ((low <= middles) & (middles <= high)).all(axis=1)
+            better = drawn & there & (self.class_id == self.class_id[row]) & (self.scores >= self.scores[row])
             standing[row] = better.any()
         return standing
 

@@ -18,8 +18,11 @@ from edge_inspector.datatypes import (
     Reason,
     ThresholdState,
 )
-from edge_inspector.stages.rules.findings import Look, defect, where, whole
+from edge_inspector.stages.rules.findings import Look, Rows, defect, where, whole
 from edge_inspector.stages.rules.objection import Objection, float32
+
+SAME_PLACE = 0.5
+"""Boxes of two classes that share more of what both cover (IoU) may be of one thing."""
 
 
 def count_objections(
@@ -31,7 +34,7 @@ def count_objections(
             continue
         rows = look.rows_by_middle(rule.classes, rule.place)
         scores, classes = look.scores[rows], look.class_id[rows]
-        sure = int(np.count_nonzero(scores >= float32(thresholds)[classes]))
+        sure = _places(look, rows[scores >= float32(thresholds)[classes]])
         possible = int(np.count_nonzero(scores >= float32(thresholds, rule.grey_score)[classes]))
         if rule.least <= sure and possible <= rule.most:
             continue
@@ -42,6 +45,25 @@ def count_objections(
         else:
             text = f"{sure} to {possible} {said}"
             yield Objection(Evaluation.NOT_DECIDABLE, Reason.NOT_DECIDABLE, text, rule.name)
+
+
+def _places(look: Look, rows: Rows) -> int:
+    """How many things there are at the least: what two classes see in one place may be one thing, seen twice.
+
+    The model's own suppression keeps classes apart.
+    """
+    classes = look.class_id[rows]
+    if len(np.unique(classes)) < 2:
+        return len(rows)
+    rows = rows[np.lexsort((*look.xyxy[rows].T, classes, -look.scores[rows]))]
+    (x1, y1, x2, y2), classes = look.xyxy[rows].astype(np.float64).T, look.class_id[rows]
+    across = (np.minimum.outer(x2, x2) - np.maximum.outer(x1, x1)).clip(0)
+    shared, area = across * (np.minimum.outer(y2, y2) - np.maximum.outer(y1, y1)).clip(0), (x2 - x1) * (y2 - y1)
+    same = (shared > SAME_PLACE * (area[:, None] + area - shared)) & (classes[:, None] != classes)
+    counted = np.ones(len(rows), bool)
+    for row in np.flatnonzero(same.any(axis=1)).tolist():
+        counted[row] = not (same[row, :row] & counted[:row]).any()
+    return int(counted.sum())
 
 
 def counts(least: int, most: float) -> str:

@@ -21,12 +21,12 @@ def advance(settings: AdaptiveSettings, bounds: Bounds, state: State, seen: Seen
             )
     if state.policy == "fixed":
         return replace(state, by_class=bounds.base)
+    if seen.word is Word.BAD and state.policy != "percentile":  # it only tightens: in a drift, too
+        return told(bounds, rebound(bounds, unlearnt(settings, bounds, state, seen)), seen.hold)
     if seen.hold:
         return told(bounds, rebound(bounds, state), seen.hold)
     if state.policy == "percentile":
         return _rolled(bounds, state, seen)
-    if seen.word is Word.BAD:
-        return told(bounds, rebound(bounds, unlearnt(settings, bounds, state, seen)), "")
     if seen.word is Word.GOOD:
         return told(bounds, rebound(bounds, learnt(settings, state, seen)), "")
     if seen.word is Word.OK:
