@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.runners
+import logging
 import os
 import stat
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import anyio._backends._asyncio
 import hypothesis
 import pytest
+import structlog
 
 NOBODY = 65534
 GRACE_S = 2.0  # a thread that was told to stop may need a moment on a busy machine
@@ -63,6 +65,24 @@ def no_leaked_task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     if leaked:
         pytest.fail(f"leaked tasks: {sorted(leaked)}; await or cancel them before the event loop closes")
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Commands set up logging for their process, on the stream of the moment; tests after them want it as it was."""
+    yield
+    if not structlog.is_configured():
+        return
+    structlog.reset_defaults()
+    proxy = type(structlog.get_logger())
+    for module in [module for name, module in sys.modules.items() if name.startswith("edge_inspector.")]:
+        for one in vars(module).values():
+            if isinstance(one, proxy):
+                vars(one).pop("bind", None)  # where it has kept the logger of its first use
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            root.removeHandler(handler)
 
 
 @pytest.fixture

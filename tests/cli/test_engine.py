@@ -8,14 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import networks
 import onnx
 import pytest
-import structlog
 from onnx import numpy_helper
 from onnxruntime.quantization import quantize_dynamic
 from typer.testing import CliRunner, Result
@@ -51,13 +49,6 @@ period_s = 1.0
 bundle = "boards"
 views = [{ camera = "top" }]
 """
-
-
-@pytest.fixture(autouse=True)
-def own_log() -> Iterator[None]:
-    """The commands set up logging for their process; tests after them want it as it was."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

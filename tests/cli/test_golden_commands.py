@@ -6,7 +6,6 @@ import fcntl
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import cv2
 import networks
 import numpy as np
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from edge_inspector.cli.golden import EXIT_GOLDEN, golden
@@ -49,13 +47,6 @@ views = [{ camera = "top" }]
 
 [recipes.board.health]
 """
-
-
-@pytest.fixture(autouse=True)
-def own_log() -> Iterator[None]:
-    """The commands set up logging for their process; tests after them want it as it was."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

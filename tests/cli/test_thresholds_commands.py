@@ -14,7 +14,6 @@ import cv2
 import networks
 import numpy as np
 import pytest
-import structlog
 from real_station import RealStation
 from typer.testing import CliRunner
 
@@ -38,13 +37,6 @@ BASE, SCORE_FLOOR = (0.5, 0.5, 0.5), 0.05
 KILLED_AFTER, ENOUGH = 80, 110
 OVERLAP = 4
 """So many parts may be in work when one is accepted: its thresholds are those of before them."""
-
-
-@pytest.fixture(autouse=True)
-def own_log() -> Iterator[None]:
-    """The commands set up logging for their process; tests after them want it as it was."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ PASSES, LOST = "passes, but what was seen is", "has neither a result nor a refus
         (mutants.ForgetsTheMode, Bounds(1, mode=Mode.SETUP), {}, PASSES),
         (mutants.ForgetsTheRecipe, Bounds(1, meddles=True), {}, PASSES),
         (mutants.ForgetsToWait, Bounds(), {}, PASSES),
-        (FunctionBlock, Bounds(tears_reads=True), {"one_read": True}, PASSES),
+        pytest.param(FunctionBlock, Bounds(tears_reads=True), {"one_read": True}, PASSES, marks=pytest.mark.heavy),
     ],
 )
 def test_a_function_block_that_forgets_something_is_found_out(

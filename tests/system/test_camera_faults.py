@@ -99,6 +99,7 @@ def test_row_2_a_camera_that_hangs_while_it_is_opened_or_closed_is_replaced(
         assert_books_balance(made)
 
 
+@pytest.mark.heavy
 def test_row_3_a_triggered_camera_that_falls_silent_is_opened_again_and_one_that_has_nothing_to_do_is_not(
     tmp_path: Path,
 ) -> None:

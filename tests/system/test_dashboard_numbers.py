@@ -146,13 +146,14 @@ def test_what_was_accepted_told_acknowledged_and_published_balances(run: Run) ->
 
 
 def test_every_query_is_answered_and_only_what_this_station_lacks_is_empty(run: Run) -> None:
-    """No picture is kept here, the machine has no GPU, nothing waits for anybody, no alert is raised."""
+    """No picture is kept here, the machine has no GPU, nothing waits, no recipe was changed, no alert is raised."""
     lacking = (
         "edge_inspector_images_",
         "edge_inspector_gpu_load",
         "edge_inspector_temperature",
         "edge_inspector_power",
         "engine_memory",
+        "changeover_seconds",
         "ALERTS",
     )
     asked = [target["expr"] for board in ("station", "line") for panel in panels(board) for target in panel["targets"]]

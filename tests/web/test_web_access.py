@@ -117,6 +117,9 @@ NEEDED: dict[tuple[str, str], Role] = {
     ("POST", "/v1/orders/resume"): "engineer",
     ("POST", "/v1/orders/recipe"): "engineer",
     ("POST", "/v1/orders/setup"): "engineer",
+    ("POST", "/v1/orders/golden"): "engineer",
+    ("POST", "/v1/feedback"): "operator",
+    ("GET", "/v1/thresholds"): "reader",
 }
 OPEN = {("GET", "/health/live"), ("GET", "/health/ready"), ("POST", "/v1/sign-in"), ("POST", "/v1/sign-out")}
 
