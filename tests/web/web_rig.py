@@ -23,6 +23,7 @@ from edge_inspector.web.tokens import ROLES, Role, token_file
 TABLES = """\
 [images]
 overlays = {{ every_nth = 1 }}
+min_free_pct = 0
 [web]
 port = {port}
 requests_per_s = 2000
