@@ -46,7 +46,7 @@ echo "bare environment, Python $version: every module imports, the command line 
 # the main suite runs it once.
 once="tests/calibration tests/cli/test_calibrate.py tests/backends/test_prepare_kernel.py tests/backends/test_tensorrt_types.py
   tests/model tests/fuzz tests/plc_sim tests/station/test_every_link.py tests/station/test_undisturbed.py
-  tests/web/test_web_page.py tests/web/test_web_openapi.py tests/web/test_web_station.py tests/web/test_web_server.py
+  tests/web tests/test_threshold_benchmark.py tests/store/test_ledger_every_statement.py
   tests/replay tests/engine/test_evaluate_agreement.py tests/engine/test_evaluate_command.py tests/engine/test_evaluate_looking.py
   tests/stages/test_camera_health.py tests/stages/test_rules_properties.py tests/stages/test_threshold_state.py
   tests/cli/test_thresholds_commands.py tests/cli/test_golden_commands.py tests/station/test_thresholds_kept.py
