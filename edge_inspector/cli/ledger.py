@@ -19,6 +19,7 @@ from edge_inspector import config
 from edge_inspector.cli import ledger_print
 from edge_inspector.cli.failures import EXIT_BALANCE, told_to_the_user
 from edge_inspector.cli.ledger_export import Asked, Pages, pages, write_csv, write_file
+from edge_inspector.cli.times import typed_time
 from edge_inspector.datatypes import AuditEntry, Evaluation
 from edge_inspector.errors import ConfigError
 from edge_inspector.store import audit as trail
@@ -73,7 +74,7 @@ def summary(
     with told_to_the_user():
         path = _book(book).path
         with closing(open_book(path)) as connection:
-            within = between(_time(since), _time(until))
+            within = between(typed_time(since), typed_time(until))
             made = summarise(connection, within)
             _tell_left_out(connection, within, "")
     if as_json:
@@ -104,7 +105,7 @@ def reconcile_(
     with told_to_the_user():
         named = _book(book)
         clock = None if trust_clock else True
-        within = between(_time(since), _time(until), clock)
+        within = between(typed_time(since), typed_time(until), clock)
         now_utc = utc_text(datetime.now(timezone.utc))
         with closing(open_book(named.path)) as connection, snapshot(connection):
             periods = list(shifts_in(connection, within, named.shifts, clock=clock)) if shift else [within]
@@ -145,7 +146,7 @@ def export(
             raise ConfigError("give one file to write: --csv FILE or --parquet FILE")
         path = _book(book).path
         kind = None if evaluation is None else Evaluation[evaluation.value]
-        asked = Asked(_time(since), _time(until), kind, part_id)
+        asked = Asked(typed_time(since), typed_time(until), kind, part_id)
         with closing(open_book(path)) as connection, snapshot(connection):
             results = pages(connection, asked)
             if csv_file == Path("-"):
@@ -234,16 +235,6 @@ def _book(path: Path) -> _Book:
         return _Book(path, LedgerSettings.model_validate({}).shifts, None)
     settings = config.load(path)
     return _Book(settings.station.state_dir / "ledger.sqlite", settings.ledger.shifts, bool(settings.publishers))
-
-
-def _time(text: str | None) -> datetime | None:
-    """What somebody typed, in the machine's own zone unless it names one."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
-    except (ValueError, OverflowError) as exc:
-        raise ConfigError(f"{text!r} is no time; expected 2026-11-22 or '2026-11-22 06:00'") from exc
 
 
 def _facts(one: Balance) -> dict[str, object]:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from edge_inspector import log
 from edge_inspector.cli import replay_print
 from edge_inspector.cli.failures import EXIT_BALANCE, EXIT_USER, told_to_the_user
 from edge_inspector.cli.files import check_free, write_whole
+from edge_inspector.cli.times import typed_time
 from edge_inspector.engine.truth import read_part_verdicts
 from edge_inspector.errors import ConfigError
 from edge_inspector.replay import replaying
@@ -88,7 +88,7 @@ def replay(
             raise ConfigError("--as-if-released is for --policy guarded, tail or percentile; give one of them")
         what = WhatIf(recipe, bundle, None if policy is None else policy.value, _thresholds(threshold or ()))
         said = None if truth is None else read_part_verdicts(truth)
-        asked = Asked(between(_time(since), _time(until)), of, limit, what, said, as_if_released)
+        asked = Asked(between(typed_time(since), typed_time(until)), of, limit, what, said, as_if_released)
         with _progress() as progress:
             done = replaying.replay(read_station(station, state, images), asked, progress)
         made = summarise(done)
@@ -122,16 +122,6 @@ def _thresholds(given: list[str] | tuple[()]) -> dict[str, float]:
             raise ConfigError(f"--threshold {name} is given twice; give it once")
         wanted[name] = number
     return wanted
-
-
-def _time(text: str | None) -> datetime | None:
-    """What somebody typed, in the machine's own zone unless it names one."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
-    except (ValueError, OverflowError) as exc:
-        raise ConfigError(f"{text!r} is no time; expected 2026-11-22 or '2026-11-22 06:00'") from exc
 
 
 @contextmanager

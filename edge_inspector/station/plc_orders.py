@@ -58,17 +58,18 @@ class PlcOrders:
             await link.tell(CommandAnswer(order.seq, await self._command(link, order.command)))
 
     def select(self, recipe: LoadedRecipe, who: str) -> None:
-        """Make it the active one. Nothing has to be done for the recipe that is there already, or on its way by itself:
-        some PLCs order it before each part."""
+        """Make it the active one.
+
+        Nothing has to be done for the recipe that is there already, or on its way: some PLCs order it before each part.
+        """
         condition = self._condition
         before, fit = condition.recipe, condition.blocked() is None
         condition.recipe_error = ""
         log.info("recipe_selected", recipe=recipe.name)
         if recipe is before and (condition.set_up or (condition.changeover.under_way and not condition.failed)):
             return
-        condition.changeover.begins(
-            before, recipe, who, fit=fit
-        )  # first: cameras' threads ask whose their pictures are
+        # The changeover first: cameras' threads ask it whose their pictures are.
+        condition.changeover.begins(before, recipe, who, fit=fit)
         condition.recipe = recipe
         condition.golden.selected(recipe)
         condition.camera_health.selected(recipe)
