@@ -36,7 +36,7 @@ test: check test-main test-installed
 
 test-main: test-venv
 	tools/system_packages.sh mosquitto cc c++ pdftoppm promtool chromium chromedriver strace unshare
-	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+	tools/tests.sh $(BIN)/python $(PARALLEL) $(PYTEST_ARGS)
 
 test-installed: test-venv
 	tools/test_installed.sh $(VENV) $(PARALLEL)

@@ -78,7 +78,7 @@ for other in 3.10 3.12; do
   "$venv/bin/python" -m pip install -qq --no-deps --force-reinstall "$wheel"
   "$venv/bin/python" "$root/tools/import_all.py"
   echo "installed wheel, Python $other:"
-  "$venv/bin/pytest" -c "$root/pyproject.toml" --rootdir "$root" -p no:cacheprovider -q \
+  "$root/tools/tests.sh" "$venv/bin/python" -c "$root/pyproject.toml" --rootdir "$root" -q \
     -m "not system and not realdata and not heavy and not gpu" $ignored "$@" "$root/tests"
 done
 [ -n "$tested" ] || echo "the installed wheel was run bare only: neither Python 3.10 nor 3.12 is on this machine"
