@@ -81,6 +81,7 @@ class Reason(enum.IntEnum):
     NOT_DECIDABLE = 21
     COUNT = 22
     GOLDEN = 23
+    MACHINE = 24
     DEFECT = 1000
 
 
@@ -94,10 +95,11 @@ ERROR_CODE: Mapping[Reason, int] = {
     Reason.PLC_LINK: 401,
     Reason.BUFFER_OVERRUN: 402,
     Reason.STORAGE: 501,
+    Reason.MACHINE: 601,
 }
 """Status.ErrorCode while the reason keeps the station from being READY.
 
-1xx camera, 2xx engine, 3xx recipe, 4xx link, 5xx storage.
+1xx camera, 2xx engine, 3xx recipe, 4xx link, 5xx storage, 6xx machine.
 """
 
 

@@ -47,3 +47,11 @@ class OutputError(EdgeInspectorError):
 
 class StorageError(EdgeInspectorError):
     """A flight record or ledger cannot be read or written."""
+
+
+class PowerError(EdgeInspectorError):
+    """The board's power mode or clocks could not be read or changed: the station keeps running and says so."""
+
+
+class RebootNeededError(PowerError):
+    """The board would have to be started again for this mode; nothing was changed."""

@@ -370,6 +370,9 @@ class Vitals:
     gpu_load: float | None = None
     disk_free_pct: float | None = None
     power_mode: str | None = None
+    memory_free_pct: float | None = None
+    throttled: str = ""
+    """Why the machine runs slower than its power mode allows (heat, over-current), in words; empty = it does not."""
 
 
 @dataclass(frozen=True)
@@ -552,6 +555,56 @@ class Outbox(Protocol):
         ...
 
     def standing(self, destination: str) -> OutboxStanding: ...
+
+
+# --- Power -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PowerMode:
+    """One of the board's own, as its table numbers and names it, such as 0 MAXN or 2 15W."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class PowerState:
+    """What the board says of itself; None = it does not say. Degrees Celsius, watts, 0..1.
+
+    `throttled` says in words what holds the board down, empty = nothing does. `rails_w` are the power rails by name,
+    `temperatures_c` the thermal zones.
+    """
+
+    mode: PowerMode | None = None
+    clocks_locked: bool | None = None
+    throttled: str = ""
+    gpu_load: float | None = None
+    total_w: float | None = None
+    rails_w: Mapping[str, float] = field(default_factory=dict)
+    temperatures_c: Mapping[str, float] = field(default_factory=dict)
+
+
+class PowerControl(Protocol):
+    """A board's power modes and sensors. Blocking, each call within its own time-out; used on one thread at a time."""
+
+    modes: Sequence[PowerMode]
+    """The board's own table, from the least to the most power where that is known; empty = it has none."""
+
+    def state(self) -> PowerState:
+        """What can be read is there, what cannot is None; stale values count as unknown. Never raises."""
+        ...
+
+    def set_mode(self, mode: PowerMode) -> None:
+        """Returns when the board says that it is in this mode; its clocks are unlocked meanwhile.
+
+        RebootNeededError: nothing was changed. PowerError: refused, timed out, or the board is in another mode.
+        """
+        ...
+
+    def set_clocks(self, locked: bool) -> None:
+        """Hold the clocks at the mode's maximum, or let them follow the load. PowerError as `set_mode`."""
+        ...
 
 
 class Progress(Protocol):

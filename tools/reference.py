@@ -527,6 +527,7 @@ _REASONS: Mapping[Reason, str] = {
     Reason.NOT_DECIDABLE: "The model was not sure enough of the part, either way.",
     Reason.COUNT: "Something is there too often or not often enough, as a rule of the recipe has it.",
     Reason.GOLDEN: "The golden-sample check was failed, or is overdue.",
+    Reason.MACHINE: "The machine is changing its power mode, or is too hot to keep the deadline.",
     Reason.DEFECT: "At least one defect was seen.",
 }
 
