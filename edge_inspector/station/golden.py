@@ -59,7 +59,8 @@ class Golden:
         kept = golden_book.read_book(parts.ledger.kept(golden_book.NAME))
         triggers = [entry.trigger for entry in parts.flight.left() if entry.trigger is not None]
         left = Counter(one.recipe for one in triggers if one.mode is Mode.PRODUCTION)
-        self._book = golden_book.after_start(kept, parts.recipes[parts.active_recipe], parts.recipes, left)
+        shown = {one.recipe for one in triggers if one.mode is Mode.GOLDEN}
+        self._book = golden_book.after_start(kept, parts.recipes[parts.active_recipe], parts.recipes, left, shown)
         self._closed: deque[MasterRun] = deque(maxlen=MOST_CLOSED)
         """The newest first."""
         self._left_ns: int | None = None

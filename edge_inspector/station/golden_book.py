@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
@@ -73,21 +73,26 @@ def at_once(settings: GoldenSettings) -> int:
 
 
 def after_start(
-    book: GoldenBook, recipe: LoadedRecipe, recipes: Mapping[str, LoadedRecipe], left: Mapping[str, int]
+    book: GoldenBook,
+    recipe: LoadedRecipe,
+    recipes: Mapping[str, LoadedRecipe],
+    left: Mapping[str, int],
+    shown: Collection[str],
 ) -> GoldenBook:
     """A new process: a showing that had begun is over, and parts that were not booked any more are taken for passed.
 
     `left` is by recipe how many production parts only the flight record has: their count waited for the disk, too.
+    `shown` are the recipes of the master parts that only it has: what they have shown may be lost.
     """
     for name, one in book.recipes.items():
         settings = recipes[name].settings.golden if name in recipes else None
         if settings is not None:
             more = at_once(settings) + left.get(name, 0)
             book = book.now(name, replace(one, parts=one.parts + more, late=one.late + more if one.late else 0))
-    if book.run is not None:
-        text = "the station was restarted while master parts were shown"
-        book = replace(book.now(book.run.recipe, replace(book.of(book.run.recipe), owed=text)), run=None)
-    return selected(book, recipe)
+    for name in {*shown, *([] if book.run is None else [book.run.recipe])}:
+        owed = "the station was restarted while master parts were shown"
+        book = book.now(name, replace(book.of(name), owed=owed))
+    return selected(replace(book, run=None), recipe)
 
 
 def selected(book: GoldenBook, recipe: LoadedRecipe) -> GoldenBook:

@@ -499,9 +499,9 @@ async def test_the_longest_shift(starts: tuple[str, ...], hours: float) -> None:
 async def test_parts_that_may_not_be_booked_yet_are_taken_for_passed_by_a_start(rig: Rig) -> None:
     with_golden(rig, every_parts=200)
     book = GoldenBook("r", {"r": Standing("2026-11-22T08:00:00.000Z", parts=190)})
-    started = after_start(book, rig.recipes["r"], rig.recipes, {})
+    started = after_start(book, rig.recipes["r"], rig.recipes, {}, ())
     assert started.of("r").parts == 200
-    assert after_start(book, rig.recipes["r"], rig.recipes, {"r": 7, "q": 90}).of("r").parts == 207
+    assert after_start(book, rig.recipes["r"], rig.recipes, {"r": 7, "q": 90}, ()).of("r").parts == 207
     golden = rig.recipes["r"].settings.golden
     assert golden is not None
     assert why_due(golden, started.of("r"), new_shift=False) == "200 parts since the last one, every_parts = 200"
@@ -519,6 +519,19 @@ async def test_parts_whose_count_waited_for_the_disk_are_counted_by_the_next_sta
             killed.flight.trigger(production(seq))
     async with rig.running() as link:
         assert "13 parts since the last one" in (await blocked(link)).error_text
+
+
+async def test_master_parts_whose_outcome_waited_for_the_disk_leave_a_check_due(rig: Rig) -> None:
+    with_golden(rig)
+    async with rig.running() as link:
+        await blocked(link)
+        await golden_run(rig, link, ("G", False), ("B", True))
+        await link.ready()
+    killed = rig.parts()
+    with killed.flight:
+        killed.flight.trigger(replace(production(9001), mode=Mode.GOLDEN))
+    async with rig.running() as link:
+        assert "restarted while master parts were shown" in (await blocked(link)).error_text
 
 
 async def test_a_start_with_another_recipe_is_a_changeover(rig: Rig) -> None:
