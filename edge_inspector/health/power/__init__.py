@@ -1,0 +1,1 @@
+"""Power modes, clocks and sensors of a Jetson board."""
