@@ -1,161 +1,102 @@
-"""`edge-inspector doctor`: what is wrong with this machine, its cameras and brokers, and the command that mends it."""
+"""`edge-inspector doctor`: what is wrong with this machine and its station, and the command that mends it."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
-import json
 import os
-import pwd
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from edge_inspector import config
-from edge_inspector.cameras import basler
-from edge_inspector.cameras.basler.discovery import EMULATOR
-from edge_inspector.cli.doctor_brokers import broker_findings
-from edge_inspector.cli.doctor_cameras import Seen, access, camera_findings, connects, fits, title
-from edge_inspector.cli.doctor_secrets import secret_findings
-from edge_inspector.config import Draft
-from edge_inspector.errors import CameraError, ConfigError
-from edge_inspector.health import host, network, usb, video
-from edge_inspector.health.clock import SystemClock
-from edge_inspector.health.finding import Finding, Level, judged
-from edge_inspector.health.routes import GigeCamera
-from edge_inspector.outputs import mqtt
-
-EXIT_FAILED = 1
-"""Something fails."""
-_COLOURS: dict[Level, str | None] = {
-    "ok": typer.colors.GREEN,
-    "note": None,
-    "warn": typer.colors.YELLOW,
-    "fail": typer.colors.RED,
-}
+from edge_inspector.cli import doctor_page
+from edge_inspector.cli.doctor_bundle import Asked, write_bundle
+from edge_inspector.cli.doctor_checks import examined
+from edge_inspector.cli.doctor_station import installed_folders
+from edge_inspector.cli.failures import told_to_the_user
+from edge_inspector.config import Draft, last_good
+from edge_inspector.errors import ConfigError
+from edge_inspector.health import unit
+from edge_inspector.health.finding import Finding, judged
 
 
 def doctor(
     file: Annotated[
         Path | None,
-        typer.Option("--config", help="Look for the cameras and brokers of this station file too.", show_default=False),
+        typer.Option(
+            "--config", help="Look at this station, too: its file decides what else is asked.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="ZIP",
+            help="Write a new file for who helps you: this page, versions, the station file without secrets, the last"
+            " logs, what the ledger counts.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Check what makes cameras fail in the field: network, USB, permissions, limits, who holds a camera, disks, clock.
+    """Check what makes stations fail in the field: JetPack, power, engines, cameras, PLC, brokers, disks, clock.
 
-    Changes nothing, opens no camera and needs no root; root sees more of who holds a camera. It logs in to the MQTT
-    brokers of the station file and publishes one empty message on the station's own topic `doctor`. For each thing that
-    is not in order it says what was found, what is expected, why, and the command that mends it. note: there is nothing
-    to judge, such as the network of a machine without a GigE camera. Ends with 1 when something fails, else with 0.
+    Opens no camera, loads no model, writes nothing into a PLC and needs no root; root sees more. It logs in to the
+    MQTT brokers of the station file and publishes one empty message on the station's own topic `doctor`; it reads every
+    mapped tag of the PLC. For each thing that is not in order it says what was found, what is expected, why, and the
+    command that mends it. note: there is nothing to judge, such as the network of a machine without a GigE camera.
+    Exit code: 0 nothing to mend, 6 warnings alone, 1 something fails.
 
-    Examples: `edge-inspector doctor`, `edge-inspector doctor --config station.toml`, `edge-inspector doctor --json`
+    Examples: `edge-inspector doctor`, `edge-inspector doctor --config station.toml`, `edge-inspector doctor --json`,
+    `edge-inspector doctor --config station.toml --bundle support.zip`
     """
-    draft, unread = None, []
-    try:
-        draft = None if file is None else config.draft(file)
-    except ConfigError as exc:
-        why = "No camera of it can be looked for."
-        unread = [judged("station.file", str(file), "fail", str(exc), "a file", why, f"edge-inspector check {file}")]
-    found = [*unread, *_examined(Path("/"), file, draft)]
+    if bundle is not None:
+        with told_to_the_user():
+            _is_free(bundle)
+    name = "" if file is None else unit.unit_of(file)
+    told = unit.read_unit(name) if name else "this station file is not below /etc/edge-inspector"
+    installed_folders(told)
+    draft, first = _read(file)
+    found = [*first, *examined(Path("/"), file, draft, name, told)]
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
+        typer.echo(doctor_page.as_json(found))
     else:
-        for one in found:
-            _print(one)
-        counts = ((level, sum(one.level == level for one in found)) for level in ("fail", "warn", "note", "ok"))
-        typer.echo("\n" + ", ".join(f"{count} {level}" for level, count in counts))
-    if any(one.level == "fail" for one in found):
-        raise typer.Exit(EXIT_FAILED)
+        doctor_page.show(found)
+    if bundle is not None:
+        with told_to_the_user():
+            write_bundle(bundle, Asked(Path("/"), file, draft, name, found))
+        typer.echo(f"{bundle}: written; look into it before you send it", err=True)
+    if code := doctor_page.exit_code(found):
+        raise typer.Exit(code)
 
 
-def _examined(root: Path, file: Path | None, draft: Draft | None) -> Iterator[Finding]:
-    on_usb, videos = usb.usb_cameras(root), video.video_devices(root)
-    of_file = {} if draft is None else draft.cameras
-    means_basler = [one for one in of_file.values() if isinstance(one, basler.Config)]
-    pylon, cameras = _pylon(needed=bool(means_basler or on_usb), wanted=draft is None)
-    gige = [GigeCamera(title(one), one.ip, one.interface, one.subnet) for one in cameras if one.ip]
-    place = _place(draft)
-    yield pylon
-    for camera in cameras:
-        if camera.vendor_class != EMULATOR:
-            yield access(root, camera, on_usb, needed=any(fits(one, camera) for one in means_basler))
-    yield from network.network_findings(root, gige, network.ring_sizes)
-    yield from usb.usb_findings(root, on_usb)
-    yield from video.video_findings(videos, place.user)
-    yield from host.host_findings(root, place, SystemClock().synced(), bool(gige), host.free_bytes)
-    if draft is None:
-        return
-    if draft.problems:
-        yield _file_problems(file, draft)
-    for name, settings in of_file.items():
-        yield from camera_findings(root, name, settings, Seen(cameras, on_usb, videos), connects)
-    station = "doctor" if draft.station is None else draft.station.station.name
-    for name, publisher in draft.publishers.items():
-        if isinstance(publisher, mqtt.Config):
-            yield from broker_findings(station, name, publisher)
-    tables: dict[str, BaseModel] = {f"publishers.{name}": one for name, one in draft.publishers.items()}
-    tables |= {f"plc.{name}": one for name, one in draft.plc.items()}
-    yield from secret_findings(tables if draft.station is None else {**tables, "web": draft.station.web})
+def _is_free(bundle: Path) -> None:
+    """Before minutes of checks. ConfigError, OSError: no new file of this name can be made."""
+    if bundle.exists():
+        raise ConfigError(f"{bundle}: is there already; give the name of a new file, such as support.zip")
+    if not bundle.parent.is_dir():
+        raise ConfigError(f"{bundle}: there is no folder {bundle.parent}; make it, or choose another one")
 
 
-def _pylon(needed: bool, wanted: bool) -> tuple[Finding, list[basler.CameraInfo]]:
-    """`needed`: a Basler camera is here or in the station file; `wanted`: nobody has said that there is none."""
+def _read(file: Path | None) -> tuple[Draft | None, list[Finding]]:
+    """The station file as far as it can be read, or what is to be said in its place."""
+    if file is None:
+        here = sorted(unit.INSTALLED.glob("*/station.toml")) if unit.INSTALLED.is_dir() else []
+        named = " or ".join(f"--config {quote(str(one))}" for one in here)
+        return None, [judged("station.file", "", "note", f"not looked at; name it with {named}")] if here else []
     try:
-        cameras = basler.seen(ownership=True)
-    except CameraError as exc:
-        finding = judged(
-            "pylon",
-            "",
-            "fail" if needed else "warn" if wanted else "note",
-            str(exc),
-            "pypylon",
-            "Basler cameras are used through it.",
-            "pip install 'edge-inspector[basler]'",
+        return config.draft(file), []
+    except ConfigError as exc:
+        may_read = os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+        mend = (
+            f"edge-inspector check {quote(str(file))}"
+            if may_read
+            else f"sudo edge-inspector doctor --config {quote(str(file))}"
         )
-        return finding, []
-    version = importlib.metadata.version("pypylon")
-    return judged("pylon", "", "ok", f"pypylon {version} sees {len(cameras)} cameras"), cameras
-
-
-def _place(draft: Draft | None) -> host.Place:
-    """The station's own folders, or those that it would take here."""
-    if draft is not None and draft.station is not None:
-        state, runtime = draft.station.station.state_dir, draft.station.station.runtime
-    else:
-        state = Path(os.environ.get("STATE_DIRECTORY", "state"))
-        runtime = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/edge-inspector"))
-    return host.Place(state.absolute(), runtime.absolute(), _user())
-
-
-def _user() -> str:
-    """By name; a container's user may have only a number."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-def _file_problems(file: Path | None, draft: Draft) -> Finding:
-    return judged(
-        "station.file",
-        str(file),
-        "fail",
-        f"{len(draft.problems)} problems; the first: {draft.problems[0]}",
-        "none",
-        "The station does not start with them.",
-        f"edge-inspector check {file}",
-    )
-
-
-def _print(one: Finding) -> None:
-    level = typer.style(f"{one.level:4}", fg=_COLOURS[one.level], bold=one.level == "fail")
-    bad = one.level in ("warn", "fail")
-    expected = f" (expected: {one.expected})" if one.expected and not bad else ""
-    typer.echo(f"{level}  {one.check}{f' {one.subject}' if one.subject else ''}: {one.found}{expected}")
-    if bad:
-        for word, text in (("expected", one.expected), ("why", one.why), ("mend", one.remedy)):
-            typer.echo(f"      {word + ':':10}{text}")
+        with suppress(OSError):  # a state folder that this user may not enter
+            if (kept := last_good.find(file)) is not None:
+                mend += f" # or back to what the station last took: cp {quote(str(kept))} {quote(str(file))}"
+        why = "Nothing of the station can be looked at."
+        return None, [judged("station.file", str(file), "fail", str(exc), "a file that can be read", why, mend)]

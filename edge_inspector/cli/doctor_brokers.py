@@ -9,6 +9,7 @@ from typing import Any
 from edge_inspector.errors import OutputError
 from edge_inspector.health.finding import Finding, judged
 from edge_inspector.outputs.mqtt import Config
+from edge_inspector.outputs.mqtt.config import Broker
 from edge_inspector.outputs.mqtt.connection import Connection, Outgoing
 from edge_inspector.outputs.refusal import MessageRefusedError
 
@@ -18,6 +19,7 @@ ANSWER_S = 1.0
 """A broker sends retained messages at once; one that has none of these says nothing."""
 _LOOK_S = 0.05
 _HOW_TO = "see docs/how-to/read-results-over-mqtt.md"
+_SPARKPLUG = "see docs/how-to/sparkplug.md"
 
 
 def broker_findings(station: str, name: str, config: Config) -> Iterator[Finding]:
@@ -48,6 +50,22 @@ def broker_findings(station: str, name: str, config: Config) -> Iterator[Finding
         yield judged("broker.connect", name, "fail", str(exc), "a connection that holds", "", _HOW_TO)
     finally:
         connection.close()
+
+
+def sparkplug_findings(station: str, name: str, config: Broker) -> Iterator[Finding]:
+    """Log in beside a running station; nothing is published: hosts would take it for the station's own."""
+    broker = f"{config.host}:{config.broker_port}"
+    own = config.client_id or f"edge-inspector-{station}-sparkplug"
+    connection = Connection(name, config, f"{own}-doctor", None, lambda message: None)
+    try:
+        connection.open()
+    except OutputError as exc:
+        why = "Results wait in the ledger until the broker can be reached."
+        yield judged("broker.connect", name, "fail", str(exc), "the broker lets this station in", why, _SPARKPLUG)
+        return
+    connection.close()
+    how = "TLS" if config.tls else "not encrypted"
+    yield judged("broker.connect", name, "ok", f"{broker} speaks MQTT {config.protocol}, {how}; nothing was published")
 
 
 def _may_publish(name: str, config: Config, connection: Connection, topic: str, seen: dict[str, str]) -> Finding:

@@ -1,7 +1,8 @@
-"""Checks of this machine, whatever cameras it has: limits, clock, disks, memory, processor."""
+"""Checks of this machine: limits, clock, disks, memory, processor."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,24 +31,25 @@ class Place:
     user: str
 
 
-def host_findings(
-    root: Path, place: Place, clock_synced: bool, rt_needed: bool, free_bytes: Callable[[Path], int]
-) -> Iterator[Finding]:
+def camera_limits(root: Path, user: str, rt_needed: bool) -> Iterator[Finding]:
     """`rt_needed`: a GigE camera is there, whose receive thread pylon wants to run in real time."""
     yield from _open_files(root)
-    yield from _real_time(root, place.user, rt_needed)
+    yield from _real_time(root, user, rt_needed)
+
+
+def host_findings(root: Path, place: Place, clock_synced: bool, free_bytes: Callable[[Path], int]) -> Iterator[Finding]:
+    """What holds whatever cameras there are."""
     yield _clock(clock_synced)
     yield _disk(place.state_dir, free_bytes(place.state_dir))
     yield _tmpfs(root, place.runtime_dir)
     yield from _swap(root)
     yield _governor(root)
-    yield from _jetson(root)
     yield from _uptime(root)
 
 
 def free_bytes(folder: Path) -> int:
-    """On the disk of a folder, or of the first folder above it that exists."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    """On the disk of a folder, or of the first folder above it that exists for this user."""
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     return shutil.disk_usage(there).free
 
 
@@ -182,14 +184,6 @@ def _governor(root: Path) -> Finding:
         "Other governors slow the processor down between parts; the next part pays for it.",
         f"echo performance | sudo tee /{_CPU}/cpu*/cpufreq/scaling_governor",
     )
-
-
-def _jetson(root: Path) -> Iterator[Finding]:
-    if (root / "etc/nv_tegra_release").exists():
-        mode = text(root, "var/lib/nvpmodel/status")
-        yield judged(
-            "cpu.power_mode", "", "note", mode or "unknown; ask: sudo nvpmodel -q", "the mode that you measured with"
-        )
 
 
 def _uptime(root: Path) -> Iterator[Finding]:

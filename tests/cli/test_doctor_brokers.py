@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from mqtt_rig import BASE, a_result, config_to, mosquitto, needs_mosquitto, publisher_to
 
-from edge_inspector.cli.doctor_brokers import broker_findings
+from edge_inspector.cli.doctor_brokers import broker_findings, sparkplug_findings
 from edge_inspector.demo.subscriber import Subscriber
 from edge_inspector.health.finding import Finding
 from edge_inspector.outputs.mqtt import Config, Tls
+from edge_inspector.outputs.sparkplug.config import Config as SparkplugConfig
 
 pytestmark = needs_mosquitto
 QUICK = ("allow_anonymous true", "sys_interval 1")
@@ -76,6 +77,16 @@ def test_a_broker_that_has_dropped_messages_is_told_with_the_setting(tmp_path: P
             pass  # Mosquitto counts once a second
         assert finding.level == "warn"
         assert finding.remedy.startswith("set max_queued_messages 0")
+
+
+def test_a_broker_of_sparkplug_is_only_logged_in_to(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, *QUICK) as broker, Subscriber(broker.port, "spBv1.0/#") as witness:
+        config = SparkplugConfig(type="sparkplug", group="plant", host="127.0.0.1", port=broker.port)
+        (finding,) = sparkplug_findings("line1", "plant", config)
+        assert (finding.check, finding.subject, finding.level) == ("broker.connect", "plant", "ok")
+        assert not witness.by_topic
+    (finding,) = sparkplug_findings("line1", "plant", config)
+    assert (finding.level, finding.remedy) == ("fail", "see docs/how-to/sparkplug.md")
 
 
 def test_the_command_looks_at_the_brokers_of_a_station_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from host_machines import CAMERAS, LIMITS, OFFICE, OUT, lay_out, routes, write
 
 from edge_inspector.health.finding import Finding
 from edge_inspector.health.holders import GIGE_LIBRARY, Process, holders_of, users_of
-from edge_inspector.health.host import Place, free_bytes, host_findings
+from edge_inspector.health.host import Place, camera_limits, free_bytes, host_findings
 from edge_inspector.health.network import network_findings, ring_sizes
 from edge_inspector.health.routes import GigeCamera
 from edge_inspector.health.usb import UsbCamera, usb_cameras, usb_findings
@@ -62,7 +62,8 @@ def examined(
         *network_findings(root, cameras, RING.get),
         *usb_findings(root, usb_cameras(root)),
         *video_findings(video_devices(root), place.user),
-        *host_findings(root, place, synced, bool(cameras), lambda _: free_mb * MB),
+        *camera_limits(root, place.user, bool(cameras)),
+        *host_findings(root, place, synced, lambda _: free_mb * MB),
     ]
 
 
@@ -424,13 +425,6 @@ def test_a_machine_that_has_just_started_says_so(machine: Path) -> None:
     write(machine, "proc/uptime", "75.3 100.0")
     (told,) = [f for f in examined(machine) if f.check == "machine.up"]
     assert (told.level, told.found) == ("note", "0 days 0 h 1 min; cameras and switches may still be starting")
-
-
-def test_a_jetson_tells_its_power_mode(machine: Path) -> None:
-    write(machine, "etc/nv_tegra_release", "# R36 (release)\n")
-    write(machine, "var/lib/nvpmodel/status", "pmode:0002\n")
-    (told,) = [f for f in examined(machine) if f.check == "cpu.power_mode"]
-    assert (told.level, told.found) == ("note", "pmode:0002")
 
 
 def process(root: Path, pid: int, command: str, *, holds: str = "", maps: str = "") -> None:

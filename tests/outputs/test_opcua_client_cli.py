@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from opcua_client_rig import ALL, URI, FakePlc, Faults, free_port, mapping, runn
 from typer.testing import CliRunner, Result
 
 from edge_inspector.cli import opcua_client
+from edge_inspector.cli.doctor_opcua import Links, plc_findings
 from edge_inspector.errors import ConfigError
+from edge_inspector.health.finding import Finding
 from edge_inspector.outputs.opcua_client.cells import Node
+from edge_inspector.outputs.opcua_client.config import Config
 from edge_inspector.outputs.opcua_client.map_text import mapped_in, with_map
 from edge_inspector.outputs.opcua_client.mapping import problems as mapping_problems
 from edge_inspector.outputs.opcua_client.tree import Variable, proposed
@@ -159,6 +163,34 @@ async def test_the_write_test_writes_back_what_it_has_read(
     answer = await run("check", "--station", str(path), "--write-test")
     assert answer.exit_code == 1
     assert "BadUserAccessDenied" in answer.output
+
+
+def doctored(folder: Path, port: int, nodes: dict[str, dict[str, str]]) -> list[Finding]:
+    """What `edge-inspector doctor` says of such a link."""
+    table = {"type": "opcua_client", "endpoint": f"opc.tcp://127.0.0.1:{port}", "security": "None", "map": nodes}
+    links = Links(Path("station.toml"), "s7", folder, {"line": Config.model_validate(table)})
+    return list(plc_findings(links, datetime(2026, 11, 22, tzinfo=timezone.utc), lambda host, port: "not asked"))
+
+
+async def test_doctor_fails_each_tag_that_the_station_cannot_use(plc: FakePlc, tmp_path: Path) -> None:
+    nodes = mapping()
+    nodes["Result"]["Mode"] = "ns=3;s=nowhere"
+    connect, *tags = await to_thread.run_sync(doctored, tmp_path, plc.port, nodes)
+    assert (connect.check, connect.level) == ("opcua.connect", "ok")
+    assert [(one.check, one.level, one.found.split()[0]) for one in tags] == [
+        ("opcua.tag", "fail", "Status.Word2:"),
+        ("opcua.tag", "fail", "Result.Mode:"),
+    ]
+    assert "BadNodeIdUnknown" in tags[1].found
+    assert tags[0].remedy == "edge-inspector opcua check --station station.toml --link line"
+    assert plc.writes == []
+
+
+async def test_doctor_says_in_one_line_that_a_mapping_fits(plc: FakePlc, tmp_path: Path) -> None:
+    nodes = mapping(tuple(tag for tag in ALL if tag != "Status.Word2"))
+    found = await to_thread.run_sync(doctored, tmp_path, plc.port, nodes)
+    assert [(one.check, one.level) for one in found] == [("opcua.connect", "ok"), ("opcua.tag", "ok")]
+    assert found[1].found == f"all {len(ALL) - 1} mapped tags exist with the right type and access"
 
 
 async def test_a_server_that_is_not_there_is_told_without_a_traceback(tmp_path: Path) -> None:
