@@ -8,9 +8,11 @@ PYTEST_ARGS ?=
 # Most tests wait for a clock: three at a time, file by file, because fixtures are dear; tests/conftest.py says in which order.
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 LOCK_ARGS ?=
+ARCH ?= $(shell uname -m)
+PY ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-main test-installed test-all test-gpu venv test-venv format docs lock clean
+.PHONY: help demo check test test-main test-installed test-all test-gpu venv test-venv format docs lock wheelhouse clean
 
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
@@ -21,6 +23,7 @@ help:
 	@echo "make format    let ruff format and mend what it can"
 	@echo "make docs      write the generated pages of docs/reference anew"
 	@echo "make lock      write requirements/ anew from pyproject.toml    (LOCK_ARGS=--upgrade)"
+	@echo "make wheelhouse  dist/: what installs a station offline     (ARCH=aarch64 PY=3.10)"
 	@echo "make clean     remove what these commands made"
 
 demo: venv
@@ -65,6 +68,9 @@ docs: venv
 lock:
 	tools/system_packages.sh $(PYTHON)
 	tools/lock.sh $(PYTHON) $(LOCK_ARGS)
+
+wheelhouse: venv
+	tools/wheelhouse.sh $(VENV) $(ARCH) $(PY)
 
 clean:
 	rm -rf .venv .venv-* build dist .*_cache .hypothesis

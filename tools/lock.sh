@@ -12,9 +12,11 @@ trap 'rm -rf "$folder"' EXIT
 "$folder/venv/bin/python" -m pip install -qq uv
 
 # manylinux_2_35 is glibc of JetPack 6 (Ubuntu 22.04), the oldest station that we serve.
-"$folder/venv/bin/uv" pip compile requirements/nvidia.in -q --no-deps --universal --generate-hashes --no-annotate \
-  --no-emit-index-url --custom-compile-command "make lock" -o requirements/nvidia.txt "$@" >/dev/null
-echo "requirements/nvidia.txt: $(grep -c == requirements/nvidia.txt) packages"
+for name in nvidia wheelhouse jetson-py3.10 jetson-py3.12; do
+  "$folder/venv/bin/uv" pip compile "requirements/$name.in" -q --no-deps --universal --generate-hashes --no-annotate \
+    --no-emit-index-url --custom-compile-command "make lock" -o "requirements/$name.txt" "$@" >/dev/null
+  echo "requirements/$name.txt: $(grep -c == "requirements/$name.txt") packages"
+done
 
 for version in 3.10 3.11 3.12 3.13; do
   lock=requirements/py$version.txt
