@@ -128,8 +128,24 @@ def _load() -> Iterator[Asked]:
         lambda r: _percent(r.vitals.disk_free_pct),
     )
     yield Asked(
+        Metric("memory_free_ratio", "gauge", "Memory that is left to the machine or to the station's unit, 0 to 1."),
+        lambda r: _percent(r.vitals.memory_free_pct),
+    )
+    yield Asked(
         Metric("power_mode", "info", "Power mode of the machine, where it has one.", ("power_mode",)),
         lambda r: () if r.vitals.power_mode is None else [((r.vitals.power_mode,), 1)],
+    )
+    yield Asked(
+        Metric("throttled", "gauge", "1: heat or over-current holds the board below its power mode."),
+        lambda r: () if r.power is None else _known(r.power.throttled),
+    )
+    yield Asked(
+        Metric("power_mode_changes", "counter", "Changes of the power mode that the station has ordered."),
+        lambda r: () if r.power is None else _known(r.power.changes),
+    )
+    yield Asked(
+        Metric("power_mode_failures", "counter", "Those that the board refused or did not carry out."),
+        lambda r: () if r.power is None else _known(r.power.failures),
     )
     yield Asked(
         Metric(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -85,6 +85,11 @@ class StationMetrics:
                 self._accepted.labels(mode.name)
         for reason in Reason:
             self._refused.labels(reason.name.lower())
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """Since the start: `results_ok` and the like of Production parts, `refused` triggers, `late_views`."""
+        return self._totals
 
     def accepted(self, trigger: Trigger) -> None:
         """A part has begun. One of mode Manual counts nowhere."""
@@ -174,6 +179,7 @@ class StationMetrics:
             "temp_c": vitals.temp_c,
             "gpu_load": vitals.gpu_load,
             "disk_free_pct": vitals.disk_free_pct,
+            "memory_free_pct": vitals.memory_free_pct,
         }
         values |= {name: value for name, value in known.items() if value is not None}
         return {name: float(value) for name, value in (values | dict(readings.images)).items()}

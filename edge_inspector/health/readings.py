@@ -72,6 +72,15 @@ class ThresholdReading:
 
 
 @dataclass(frozen=True)
+class PowerReading:
+    """The board: whether it is throttled, how often its power mode was changed, and how often that failed."""
+
+    throttled: bool
+    changes: int
+    failures: int
+
+
+@dataclass(frozen=True)
 class Readings:
     """The station at this moment. Whoever makes one waits for nothing: no disk, no network, no lock held for long.
 
@@ -107,3 +116,5 @@ class Readings:
     changeover_s: float | None = None
     images: Mapping[str, float] = field(default_factory=dict)
     """`ImageStore.counters()`."""
+    power: PowerReading | None = None
+    """None = nobody looks at the board."""
