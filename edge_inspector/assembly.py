@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +26,28 @@ from edge_inspector.engine.bundle import Bundle, DamagedBundleError, find_bundle
 from edge_inspector.engine.store import EngineStore
 from edge_inspector.errors import ConfigError
 from edge_inspector.health.clock import SystemClock
+from edge_inspector.health.power.opening import open_power_control
 from edge_inspector.interfaces import HasOutputLines
 from edge_inspector.settings import CameraConfig, Recipe, Settings
+from edge_inspector.settings.power import PowerSettings
 from edge_inspector.stages import thresholds
 from edge_inspector.stages.rules import with_rules
+from edge_inspector.station import power_speeds
 from edge_inspector.station.announcements import GRACE_NS, windows
 from edge_inspector.station.changes import configured
 from edge_inspector.station.engines import Engines
-from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
+from edge_inspector.station.parts import (
+    CameraPlan,
+    Limits,
+    LoadedRecipe,
+    Parts,
+    PowerPlan,
+    Recipes,
+    RecipeSet,
+    StationFile,
+    calibrations_of,
+)
+from edge_inspector.station.power_speeds import Speeds
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.images.keeper import ImageStore
 from edge_inspector.store.ledger import Ledger
@@ -53,19 +68,8 @@ def assemble(path: Path) -> tuple[Parts, Control]:
 
     That is, those of the file itself and those of the bundles, calibrations and credentials that it names.
     """
-    draft = config.draft(path)
-    cameras = _camera_plans(draft)
-    recipes, bundles, problems = _recipes(path, draft, cameras)
-    told = {problem.key for problem in draft.problems}
-    with_outputs = [name for name, plan in cameras.items() if isinstance(plan.make(), HasOutputLines)]
-    between = plc_problems(path, draft, with_outputs)
-    beside = [*problems, *_missing_files(path, draft), *_long_paths(path, draft), *between]
-    problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
-    settings = draft.station
-    if settings is not None and not problems:
-        problems = [*engine_problems(path, settings, bundles), *line_rule_problems(path, settings, bundles)]
-    if settings is None or problems:
-        raise StationFileError(problems)
+    cameras, read = _read(path)
+    settings = read.settings
     station = settings.station
     clock = SystemClock()
     identity = Identity(station.name, secrets.randbelow(2**32 - 1) + 1, __version__)
@@ -77,6 +81,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
     publishers = [plugins.load("publisher", p.type)(name, p, identity) for name, p in settings.publishers.items()]
     backend = plugins.load("backend", settings.backend.type)(settings.backend)
     store = EngineStore(station.state_dir / "engines")
+    recipes = Recipes(read.recipes, read.bundles)
     parts = Parts(
         identity=identity,
         clock=clock,
@@ -92,8 +97,8 @@ def assemble(path: Path) -> tuple[Parts, Control]:
         recipes=recipes,
         cameras=cameras,
         backend=backend,
-        engines=Engines(backend, store, bundles, frozenset(station.accept_unverified)),
-        build_command=lambda recipe: _build_command(path, bundles[recipe]),
+        engines=Engines(backend, store, read.bundles, frozenset(station.accept_unverified)),
+        build_command=lambda recipe: _build_command(path, recipes.bundles.get(recipe)),
         links=links,
         output_cameras=sorted({camera for link in settings.plc.values() for camera in link.output_cameras}),
         state_dir=station.state_dir,
@@ -107,10 +112,51 @@ def assemble(path: Path) -> tuple[Parts, Control]:
             clock=clock,
         ),
         images=_images(settings, recipes, clock),
-        line_rules=settings.line_rules,
-        configuration=configured(path, settings, bundles),
+        line_rules=read.line_rules,
+        configuration=read.configuration,
+        power=_power(settings),
+        file=StationFile(read, lambda: _reread(path)),
+        real_time=station.real_time,
     )
     return parts, Control(station.runtime / "control.sock")
+
+
+def _read(path: Path) -> tuple[dict[str, CameraPlan], RecipeSet]:
+    """All that the station file says and names, checked whole. StationFileError as `assemble`."""
+    content = _content(path)
+    draft = config.draft(path)
+    calibrations, unusable = _calibrations(path, draft.cameras)
+    cameras = {name: replace(one, calibration=calibrations.get(name)) for name, one in _camera_plans(draft).items()}
+    recipes, bundles, wrong = _recipes(path, draft, cameras, calibrations, unusable)
+    told = {problem.key for problem in draft.problems}
+    with_outputs = [name for name, plan in cameras.items() if isinstance(plan.make(), HasOutputLines)]
+    between = plc_problems(path, draft, with_outputs)
+    beside = [*wrong, *_missing_files(path, draft), *_long_paths(path, draft), *between]
+    problems = [*draft.problems, *(problem for problem in beside if problem.key not in told)]
+    settings = draft.station
+    if settings is not None and not problems:
+        problems = [*engine_problems(path, settings, bundles), *line_rule_problems(path, settings, bundles)]
+    if content != _content(path):
+        problems = [Problem(path, "", "", "was changed while it was being read; try again"), *problems]
+    if settings is None or problems:
+        raise StationFileError(problems)
+    configuration = configured(path, settings, bundles)
+    return cameras, RecipeSet(recipes, bundles, settings.line_rules, configuration, settings, content)
+
+
+def _content(path: Path) -> bytes:
+    """As it is written; empty when it cannot be read, of which `config.draft` tells."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _reread(path: Path) -> RecipeSet:
+    """What the station file says now; a start with it would find nothing wrong either."""
+    _, read = _read(path)
+    _images(read.settings, read.recipes, SystemClock())
+    return read
 
 
 def recipes_of(path: Path) -> tuple[StationConfig, dict[str, LoadedRecipe], dict[str, Bundle]]:
@@ -120,7 +166,7 @@ def recipes_of(path: Path) -> tuple[StationConfig, dict[str, LoadedRecipe], dict
     file may lie on another machine than the station's.
     """
     draft = config.draft(path)
-    recipes, bundles, problems = _recipes(path, draft, _camera_plans(draft))
+    recipes, bundles, problems = _recipes(path, draft, _camera_plans(draft), *_calibrations(path, draft.cameras))
     told = {problem.key for problem in draft.problems}
     problems = [*draft.problems, *(problem for problem in problems if problem.key not in told)]
     if draft.station is None or problems:
@@ -138,9 +184,19 @@ def _camera_plans(draft: Draft) -> dict[str, CameraPlan]:
 def _images(settings: StationConfig, recipes: Mapping[str, LoadedRecipe], clock: SystemClock) -> ImageStore | None:
     if settings.images is None:
         return None
-    calibrations = {camera: plan.calibration for recipe in recipes.values() for camera, plan in recipe.plans.items()}
-    folder = settings.images.folder or settings.station.state_dir / "images"
-    return ImageStore(settings.images, folder, calibrations, clock, book=settings.station.state_dir / "ledger.sqlite")
+    folder, book = settings.station.state_dir / "images", settings.station.state_dir / "ledger.sqlite"
+    return ImageStore(settings.images, settings.images.folder or folder, calibrations_of(recipes), clock, book)
+
+
+def _power(settings: StationConfig) -> PowerPlan:
+    """Without a table for it the board is only read."""
+    power = settings.power or PowerSettings.model_validate({"through": "none"})
+    table = settings.station.state_dir / power_speeds.FILE
+    return PowerPlan(
+        power,
+        partial(open_power_control, power.through, power.root, power.timeout_s),
+        lambda: Speeds(power_speeds.read_table(table), settings.backend.model_dump_json()),
+    )
 
 
 def check(path: Path) -> StationConfig:
@@ -150,10 +206,14 @@ def check(path: Path) -> StationConfig:
 
 
 def _recipes(
-    path: Path, draft: Draft, cameras: Mapping[str, CameraPlan]
+    path: Path,
+    draft: Draft,
+    cameras: Mapping[str, CameraPlan],
+    calibrations: Mapping[str, Calibration | None],
+    unusable: Sequence[Problem],
 ) -> tuple[dict[str, LoadedRecipe], dict[str, Bundle], list[Problem]]:
-    """Recipes and their bundles, by the recipe's name."""
-    calibrations, problems = _calibrations(path, draft.cameras)
+    """Recipes and their bundles, by the recipe's name; `unusable` are the problems of the calibrations."""
+    problems = [*unusable]
     loaded: dict[str, LoadedRecipe] = {}
     bundles: dict[str, Bundle] = {}
     for name, recipe in draft.recipes.items():
@@ -172,8 +232,13 @@ def _recipes(
     return loaded, bundles, problems
 
 
-def _build_command(station_file: Path, bundle: Bundle) -> list[str]:
-    """Builds in a process of its own: a builder takes all the cores that it gets, and may crash."""
+def _build_command(station_file: Path, bundle: Bundle | None) -> list[str]:
+    """Builds in a process of its own: a builder takes all the cores that it gets, and may crash.
+
+    Empty: the recipe is gone.
+    """
+    if bundle is None:
+        return []
     build = ["engine", "build", str(bundle.folder), "--station", str(station_file.resolve()), "--progress"]
     return [sys.executable, "-m", "edge_inspector", *build]
 

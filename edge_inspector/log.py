@@ -5,11 +5,33 @@ import sys
 
 import structlog
 
+_LEVELS = {name: logging.getLevelName(name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
+
+
+class _Enough:
+    """Leaves out what is less than `least`. Loggers are made once and kept: so it is asked for with each line."""
+
+    least = logging.INFO
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if _LEVELS[method] < self.least:
+            raise structlog.DropEvent
+        return event
+
+
+_enough = _Enough()
+
+
+def set_level(level: str) -> None:
+    """From now on what is less is left out; any thread."""
+    _enough.least = logging.getLevelName(level.upper())
+    # asyncua and paho tell their routine life at INFO; a station's log holds changes of state.
+    logging.getLogger().setLevel(max(_enough.least, logging.WARNING))
+
 
 def configure(level: str = "info", json: bool | None = None) -> None:
     """Send structlog and the libraries' own loggers to stderr; `json=None` means JSON unless stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
-    number: int = logging.getLevelName(level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -23,8 +45,8 @@ def configure(level: str = "info", json: bool | None = None) -> None:
     )
     formatting: list[structlog.typing.Processor] = [structlog.processors.format_exc_info] if as_json else []
     structlog.configure(
-        processors=[*shared, *formatting, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[_enough, *shared, *formatting, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -37,5 +59,4 @@ def configure(level: str = "info", json: bool | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # asyncua and paho tell their routine life at INFO; a station's log holds changes of state.
-    root.setLevel(max(number, logging.WARNING))
+    set_level(level)

@@ -100,7 +100,7 @@ def full_readings() -> Readings:
         outbox_bytes=21_000,
         flight_used=5,
         flight_slots=10_000,
-        vitals=Vitals(temp_c=61.5, gpu_load=0.25, disk_free_pct=40.0, power_mode="25W"),
+        vitals=Vitals(temp_c=61.5, gpu_load=0.25, disk_free_pct=40.0, power_mode="25W", memory_free_pct=37.5),
         cameras=(
             CameraReading("top", True, CameraStatistics(100, 1, 2, 3, 4, 5000, 6, 7, 8), opened=2, lost=1, hangs=0),
             CameraReading("side", False, CameraStatistics(frames=50), opened=1, lost=1, hangs=1),

@@ -83,6 +83,7 @@ _TABLES: Mapping[str, tuple[str, plugins.Kind | None]] = {
     "ledger": ("[ledger]", None),
     "images": ("[images]", None),
     "line_rules": ("[[line_rules]]", None),
+    "power": ("[power]", None),
     "web": ("[web]", None),
     "log": ("[log]", None),
 }
@@ -263,9 +264,6 @@ Only basic types and one-dimensional arrays of fixed length occur; texts have at
 
 """
 _WORD_TAGS = ("Status.Word", "Status.Word2")
-_NOT_SERVED = ". *Not served yet.*"
-_ZERO = ("Health.GpuLoad", "Health.PowerMode")
-"""Nothing in this version measures or orders these."""
 _BITS = {
     "Online": "The station runs",
     "TriggerReady": "A trigger written now is accepted",
@@ -301,20 +299,16 @@ def _tags() -> str:
                 f"`{tag.name}`",
                 tag.type + (f"[{tag.length}]" if tag.length else ""),
                 "PLC" if tag.writer == "plc" else "station",
-                _meaning(tag) + (_NOT_SERVED if tag.name in _ZERO else ""),
+                _meaning(tag),
             ]
             for tag in TAGS
             if tag.name.partition(".")[0] == group
         ]
         parts += [f"## {group}\n\n", _table(("tag", "type", "writer", "meaning"), rows)]
-    parts.append(
-        "*Not served yet*: it is there, so that a PLC program need not change later, but this version leaves it at\n"
-        "zero.\n\n"
-    )
     for word in _WORD_TAGS:
         tag = BY_NAME[word]
         bits = re.findall(r"(\d+) (\w+)", tag.meaning)
-        rows = [[bit, name, _BITS[name] + (_NOT_SERVED if name in _ZERO else "")] for bit, name in bits]
+        rows = [[bit, name, _BITS[name]] for bit, name in bits]
         parts += [f"## Bits of {word}\n\n", _table(("bit", "name", "meaning"), rows)]
     return "".join(parts).rstrip() + "\n"
 
@@ -546,7 +540,8 @@ _CLI_INTRO = """\
 # Commands
 
 `edge-inspector COMMAND --help` says the same. Exit codes: 0 done, 2 something in a file or an argument must be
-changed, 3 books do not balance (`demo`, `ledger reconcile`); `doctor` ends with 1 when something fails. `run` and
+changed, 3 books do not balance (`demo`, `ledger reconcile`); `doctor` ends with 1 when something
+fails and with 6 when there are warnings alone, `reload` with 7 when a key needs a restart. `run` and
 `web` also end with 75 for what may work later (a port, a disk), `run` with 70 for a bug; systemd should start them
 again after both.
 """

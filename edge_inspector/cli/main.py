@@ -23,10 +23,13 @@ from edge_inspector.cli import (
     ledger,
     opcua,
     plc_sim,
+    power,
     reference,
+    reload,
     replay,
     run,
     schema,
+    status,
     thresholds,
     web,
 )
@@ -60,7 +63,9 @@ def _main(
 
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.command("reload")(reload.reload)
 app.command("check")(check.check)
+app.command("status")(status.status)
 app.command("schema")(schema.schema)
 app.command("devices")(devices.devices)
 app.command("doctor")(doctor.doctor)
@@ -77,4 +82,5 @@ app.add_typer(reference.reference, name="reference")
 app.command("replay")(replay.replay)
 app.add_typer(web.web, name="web")
 app.add_typer(opcua.opcua, name="opcua")
+app.add_typer(power.power, name="power")
 app.command("plc-sim")(plc_sim.plc_sim)

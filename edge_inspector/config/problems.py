@@ -69,8 +69,9 @@ def problem_of(path: Path, error: Any) -> Problem:
     depth = 1 if location[0] == "backend" else 2
     if location[0] in _KINDS and location[depth:] and location[depth] != "[key]":
         del location[depth]
-    # as it does with the kind of a rule
-    rule = 1 if location[0] == "line_rules" else 3 if location[2:3] == ["rules"] else len(location)
+    # as it does with the kind of a rule or policy
+    single = location[0] == "line_rules" or location[:2] == ["power", "policy"]
+    rule = 1 if single else 3 if location[2:3] == ["rules"] else len(location)
     if len(location) > rule + 1:
         del location[rule + 1]
     if location[-1] == "[key]":

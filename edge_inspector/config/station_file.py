@@ -15,6 +15,8 @@ from edge_inspector.config.web import WebSettings
 from edge_inspector.errors import ConfigError
 from edge_inspector.settings import CameraConfig, LocalPath, Name, PlcConfig, PluginConfig, Recipe, Settings
 from edge_inspector.settings.line_rules import LineRuleSet
+from edge_inspector.settings.power import PowerSettings
+from edge_inspector.settings.real_time import RealTimeSettings
 from edge_inspector.store.images.settings import ImageSettings
 from edge_inspector.store.settings import LedgerSettings
 
@@ -80,6 +82,7 @@ class StationSettings(Settings):
     )
     grab_timeout_s: float = Field(2.0, gt=0, le=60, description="How long a triggered picture may take.")
     stop_timeout_s: float = Field(5.0, gt=0, le=60, description="How long open parts may finish at a stop.")
+    real_time: RealTimeSettings | None = Field(None, description="Priority over other programs; None: like all others.")
 
     @property
     def runtime(self) -> Path:
@@ -116,6 +119,9 @@ class StationConfig(Settings):
     images: ImageSettings | None = None
     line_rules: LineRuleSet = Field(
         (), max_length=32, description="Rules over many parts: they ask for a stop, raise an alarm or give a notice."
+    )
+    power: PowerSettings | None = Field(
+        None, description="The board's power modes; None: they are only read, as far as the machine tells them."
     )
     web: WebSettings = Field(default_factory=lambda: WebSettings.model_validate({}))
     log: LogSettings = Field(default_factory=lambda: LogSettings.model_validate({}))

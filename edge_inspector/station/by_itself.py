@@ -61,7 +61,8 @@ class ByItself:
 
     async def part_of(self, event: Exposed) -> int | None:
         """The number of the picture's part, None = it is nobody's, or nobody can say."""
-        announced = self._parts.recipes[event.recipe].settings.trigger == "announced"
+        recipe = self._parts.recipes.get(event.recipe, self._condition.recipe)
+        announced = recipe.settings.trigger == "announced"
         return await (self._announced(event) if announced else self._line_trigger(event))
 
     def announce(self, seq: int | None, at_ns: int) -> None:

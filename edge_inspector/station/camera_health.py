@@ -54,12 +54,7 @@ class CameraHealth:
         self._parts = parts
         self._post = post
         self._recipe = parts.active_recipe
-        self._sights = {
-            (name, camera): Sight(name, camera, recipe.settings.health)
-            for name, recipe in parts.recipes.items()
-            if recipe.settings.health is not None
-            for camera in recipe.cameras
-        }
+        self._sights = self._sights_of({})
         self._samples = Samples({camera for _, camera in self._sights}, parts.clock, self._wanted)
         self._lock = threading.Lock()
         self._generation = 0
@@ -87,6 +82,16 @@ class CameraHealth:
     def selected(self, recipe: LoadedRecipe) -> None:
         """A recipe has become the active one."""
         self._recipe = recipe.name
+
+    def renewed(self) -> None:
+        """The station has other recipes: what was found goes on where camera and limits are as they were."""
+        with self._lock:
+            self._sights = self._sights_of(self._sights)
+            taking = self._taking
+            if taking is not None and self._parts.recipes.get(taking.recipe.name) is not taking.recipe:
+                self._taking, self._trouble = None, "the recipe was changed meanwhile; take the pictures again"
+            self._words = words(self._sights.values())
+        self._samples.watch(camera for _, camera in self._sights)
 
     def warning(self, recipe: LoadedRecipe) -> str:
         """What is not as it should be with a camera of the recipe, and which; empty = nothing."""
@@ -133,6 +138,19 @@ class CameraHealth:
 
     def stop(self) -> None:
         self._samples.stop()
+
+    def _sights_of(self, before: Mapping[tuple[str, str], Sight]) -> dict[tuple[str, str], Sight]:
+        """A sight for each camera of each recipe with a [health] table; the one before where nothing has changed."""
+        made = {}
+        for name, recipe in self._parts.recipes.items():
+            settings = recipe.settings.health
+            if settings is None:
+                continue
+            for camera in recipe.cameras:
+                new, old = Sight(name, camera, settings, recipe.features(camera)), before.get((name, camera))
+                same = old is not None and (old.settings, old.features) == (new.settings, new.features)
+                made[name, camera] = old if old is not None and same else new
+        return made
 
     def _wanted(self, camera: str, now_ns: int) -> bool:
         """On the camera's thread."""
@@ -190,7 +208,6 @@ class CameraHealth:
 
     def _read(self, sight: Sight) -> Eye | None:
         """The camera's eye for this recipe: one at a time, because it is as large as several pictures."""
-        recipe = self._parts.recipes[sight.recipe]
         try:
             kept = read_reference(self._parts.state_dir, sight.recipe, sight.camera)
         except StorageError as exc:
@@ -200,7 +217,7 @@ class CameraHealth:
             self._is_missing(sight, f"has no reference picture; {AGAIN}")
             return None
         reference, facts = kept
-        if dict(facts.features) != dict(recipe.features(sight.camera)):
+        if dict(facts.features) != sight.features:
             self._is_missing(sight, f"its features are not those of its reference picture; {AGAIN}")
             return None
         sight.missing = ""
@@ -247,18 +264,17 @@ class CameraHealth:
             self._tell(Told("warning", "reference_not_taken", f"recipe {recipe.name}: {exc}"))
             return
         with self._lock:
-            for camera in recipe.cameras:
-                sight = self._sights[recipe.name, camera]
+            sights = [sight for (name, _), sight in self._sights.items() if name == recipe.name]
+            for sight in sights:
                 sight.rest()
                 sight.found, sight.missing = (), ""
             self._words = words(self._sights.values())
             self._keep()
         blind = []
-        for camera in recipe.cameras:
-            sight = self._sights[recipe.name, camera]
+        for sight in sights:
             eye = self._read(sight)
             if eye is not None:
-                blind += [f"camera {camera} cannot see {one}" for one in unseen(sight.settings, eye.reference)]
+                blind += [f"camera {sight.camera} cannot see {one}" for one in unseen(sight.settings, eye.reference)]
         self._taking = None
         detail = {"what": "reference_taken", "detail": in_the_record(recipe.name, sums)[:1000]}
         self._post(Ordered(Order("audit", taking.who, detail), lambda _: None))

@@ -76,6 +76,7 @@ class CameraThread:
         self.lost = 0
         self._make = plan.make
         self._gate = plan.gate
+        self._calibration = plan.calibration
         self._check = PictureCheck(plan.gate)
         self._plans = plans
         self._grab_timeout_s = grab_timeout_s
@@ -196,7 +197,7 @@ class CameraThread:
 
     def _check_identity(self, camera: Camera) -> None:
         """A calibration is good for one camera and one picture size. CameraError when this is another."""
-        for calibration in {plan.calibration for plan in self._plans}:
+        for calibration in {self._calibration, *(plan.calibration for plan in self._plans)}:
             if calibration is None:
                 continue
             if calibration.serial and camera.serial and calibration.serial != camera.serial:

@@ -54,6 +54,8 @@ class Changeover:
         self._set_cameras = set_cameras
         self._select_model = select_model
         self._under_way: _UnderWay | None = None
+        self.models_follow: Callable[[], bool] = lambda: True
+        """Whether the GPU thread has the recipes that the line has."""
         self.seconds: float | None = None
         """How long the last one took that has come to its end."""
         self.ended = 0
@@ -68,6 +70,11 @@ class Changeover:
     @property
     def under_way(self) -> bool:
         return self._under_way is not None
+
+    @property
+    def waits_for_parts(self) -> bool:
+        """Whether parts of the recipe before may still come, or are in work."""
+        return self._under_way is not None and self._under_way.parts_ns is None
 
     def wanted(self, active: str) -> str:
         """The recipe whose model may be loaded now: not yet that of `active` while parts of the recipe before need
@@ -119,7 +126,7 @@ class Changeover:
                 return
             going.pictures_ns = at_ns
             self._set_cameras(going.shown)
-        if going.parts_ns is None and all(opened.recipe.name == going.after.name for opened in parts):
+        if going.parts_ns is None and self.models_follow() and all(opened.recipe is going.after for opened in parts):
             going.parts_ns = at_ns
             self._select_model(going.after.name)
         unset = condition.setting | condition.refused.keys() | condition.down.keys()

@@ -60,11 +60,16 @@ def book_changes(configuration: Configuration, ledger: Ledger, clock: Clock) -> 
     before = ledger.configuration()
     if dict(configuration.values) == before:
         return
-    entries = [
+    entries = changes_between(Configuration(before), configuration, clock)
+    ledger.submit(BookConfiguration(configuration.values, entries))
+
+
+def changes_between(before: Configuration, now: Configuration, clock: Clock) -> tuple[AuditEntry, ...]:
+    """Every difference between two states of the files, for the audit trail."""
+    return tuple(
         AuditEntry(clock.utc(), clock.synced(), who, what, detail)
-        for who, what, detail in _differences(before, configuration)
-    ]
-    ledger.submit(BookConfiguration(configuration.values, tuple(entries)))
+        for who, what, detail in _differences(before.values, now)
+    )
 
 
 def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

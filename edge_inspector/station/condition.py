@@ -15,6 +15,8 @@ from edge_inspector.station.line_rules import LineRules
 from edge_inspector.station.links import Links
 from edge_inspector.station.models import Models
 from edge_inspector.station.parts import LoadedRecipe, Parts
+from edge_inspector.station.power import Power
+from edge_inspector.station.scarcity import Scarcity
 from edge_inspector.station.thresholds import Thresholds
 
 
@@ -37,6 +39,8 @@ class Condition:
     camera_health: CameraHealth
     changeover: Changeover
     links: Links
+    power: Power
+    scarcity: Scarcity
     asked: dict[str, Setting]
     mode: Mode = Mode.PRODUCTION
     halted: bool = False
@@ -60,7 +64,8 @@ class Condition:
 
     def blocked(self) -> tuple[Reason, str] | None:
         """Why no part can be inspected now, None = the station is fit."""
-        return self._held() or self._not_set_up() or self._not_trusted() or self._full()
+        machine = self.scarcity.why_not() or self.power.why_not()
+        return self._held() or self._not_set_up() or machine or self._not_trusted() or self._full()
 
     @property
     def set_up(self) -> bool:
@@ -146,6 +151,7 @@ class Condition:
             and not (self.setting | self.refused.keys()).intersection(self.recipe.cameras),
             warning=bool(self.publishers_down or self.links.away or self.models.warning(self.recipe.name))
             or bool(self.images_trouble or self.thresholds.warning(self.recipe) or self.line_rules.notice)
+            or bool(self.power.warning or self.scarcity.warning)
             or not self.parts.ledger.healthy,
             error_code=code,
             error_text=text,
@@ -153,7 +159,7 @@ class Condition:
             queue_depth=open_parts,
             line_stop=self.line_rules.reason,
             alarm=alarmed,
-            degraded=bool(self.camera_health.warning(self.recipe)),
+            degraded=self.power.throttled or bool(self.camera_health.warning(self.recipe)),
             golden_due=self.golden.due(self.recipe),
             runs_by_itself=self.recipe.settings.trigger in ("line", "timer"),
         )
@@ -165,4 +171,5 @@ class Condition:
             return ERROR_CODE[Reason.CAMERA], f"camera {silent[0]} has not answered its trigger in time"
         if not code and not self.parts.ledger.healthy:
             return ERROR_CODE[Reason.STORAGE], self.parts.ledger.error
-        return code, text or self.line_rules.text or self.models.warning(self.recipe.name)
+        warning = self.models.warning(self.recipe.name) or self.power.warning or self.scarcity.warning
+        return code, text or self.line_rules.text or warning

@@ -13,34 +13,42 @@ import structlog
 
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Reason
+from edge_inspector.health.notify import Notifier
 from edge_inspector.health.progress import ProgressBook
-from edge_inspector.health.vitals import read_vitals
 from edge_inspector.interfaces import Order, OrderAnswer
-from edge_inspector.station.cameras import StationHung
 from edge_inspector.station.changes import book_changes
-from edge_inspector.station.events import Ordered, Pulse, Stop, TimerTick, VitalsRead
+from edge_inspector.station.events import Ordered, Stop, TimerTick
 from edge_inspector.station.line import Line
 from edge_inspector.station.links import keep_open
 from edge_inspector.station.parts import Parts
-from edge_inspector.station.publisher_thread import PublisherThread
 from edge_inspector.station.readings import readings
 from edge_inspector.station.recovery import first_free_seq, recover
+from edge_inspector.station.reload import hangups
+from edge_inspector.station.restarts import HEALTHY_S, Restarts
+from edge_inspector.station.status_text import status_text
+from edge_inspector.station.supervision import HUNG_S, PULSE_S, Supervision
 from edge_inspector.station.threads import JOIN_S, Threads
+from edge_inspector.station.vitals_watch import VitalsWatch
 from edge_inspector.store.records import BookStopped
 
 log = structlog.get_logger()
-PULSE_S = 0.1
-STALE_S = 1.5
-"""A verdict path that shows no progress for this long gets no heartbeat: the PLC rejects."""
-HUNG_S = 30.0
-"""After this long without progress the process ends, so that systemd starts a new one."""
+DRAIN_S = 20.0
+"""How long a stop may take beyond `stop_timeout_s`: threads end, what was decided reaches books, PLC and brokers."""
+LAST_WORDS_S = 1.0
+"""How long a station that had to end may tell its links so; one of them may be what hangs."""
+READ_S = 0.2
+"""A PLC that polls may read the last words for so long before its link closes."""
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets a busy thread hold up the line loop by 10 ms."""
-VITALS_S = 5.0
 
 
-async def run(parts: Parts, control: Control) -> None:
-    """Run one station until SIGTERM, SIGINT or the control socket's `stop`. Any exception means: restart me."""
+async def run(
+    parts: Parts, control: Control, notifier: Notifier | None = None, restarts: Restarts | None = None
+) -> None:
+    """Run one station until SIGTERM, SIGINT or the control socket's `stop`. Any exception means: restart me.
+
+    `notifier` None = no service manager listens, `restarts` None = nobody counts the starts.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with ExitStack() as files:
         files.enter_context(parts.flight)
@@ -49,30 +57,40 @@ async def run(parts: Parts, control: Control) -> None:
             for link in parts.links:
                 if not link.dials:
                     await links.enter_async_context(link)
-            await _serve(parts, control)
+            await _serve(parts, control, notifier or Notifier(), restarts or Restarts(None))
     log.info("stopped")
 
 
-async def _serve(parts: Parts, control: Control) -> None:
+async def _serve(parts: Parts, control: Control, notifier: Notifier, restarts: Restarts) -> None:
     recover(parts)
     book_changes(parts.configuration, parts.ledger, parts.clock)
     progress = ProgressBook(parts.clock)
     line = Line(parts, first_free_seq(parts), control.emit)
-    _tell_past(line)
+    _tell_past(line, restarts)
+    line.notifier = notifier
     threads = Threads(line, progress)
     parts.metrics.readings = partial(readings, line, threads.gpu, threads.publishers, progress, HUNG_S)
     _bind(control, line)
     threads.start()
+    threads.real_time.prefer()  # the loop's own; after the start, because a new thread stays on its parent's cores
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(control.serve, name="control")
             for link in parts.links:
                 tasks.start_soon(keep_open, link, line.events.put_nowait, name=f"plc-{link.name}")
-            tasks.start_soon(_vitals, line, name="vitals")
+            vitals = VitalsWatch(parts.state_dir, parts.clock, line.events.put_nowait)
+            tasks.start_soon(vitals.disk, name="disk")
+            tasks.start_soon(vitals.machine, name="vitals")
             tasks.start_soon(_timer, line, name="timer")
-            tasks.start_soon(_pulse, line, progress, threads.publishers, name="pulse")
+            supervision = Supervision(line, progress, threads.publishers, notifier, threads.builds.check)
+            tasks.start_soon(supervision.run, name="pulse")
             tasks.start_soon(_signals, line, name="signals")
-            tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, name="stop-timeout")
+            tasks.start_soon(hangups, line.reload, lambda: line.post(Stop()), name="hangups")
+            tasks.start_soon(line.reload.run, notifier, name="reload")
+            tasks.start_soon(line.reload.keep, name="last-good")
+            tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, notifier, name="stop-timeout")
+            notifier.ready()
+            asyncio.get_running_loop().call_later(HEALTHY_S, restarts.healthy)
             await line.run()
             with anyio.move_on_after(JOIN_S):  # what was decided is on its way to the PLC
                 while line.links.telling:
@@ -82,7 +100,19 @@ async def _serve(parts: Parts, control: Control) -> None:
             await control.finish()
             tasks.cancel_scope.cancel()
     finally:
-        await threads.stop()
+        try:
+            await _last_words(line)
+        finally:
+            await threads.stop()
+
+
+async def _last_words(line: Line) -> None:
+    """Whatever ends the station: no part stays open, and the PLC does not wait for a heartbeat to stay away."""
+    surprised = not line.stopping.is_set()
+    with anyio.move_on_after(LAST_WORDS_S, shield=True):
+        await line.end("the station had to end")
+        if surprised:
+            await anyio.sleep(READ_S)
 
 
 def _bind(control: Control, line: Line) -> None:
@@ -113,9 +143,11 @@ def _settle(answered: asyncio.Future[OrderAnswer], answer: OrderAnswer) -> None:
         answered.set_result(answer)
 
 
-def _tell_past(line: Line) -> None:
+def _tell_past(line: Line, restarts: Restarts) -> None:
     """What the station found of its last run, and a person should know."""
     parts = line.parts
+    if restarts.why:
+        line.booking.event("warning", "restarted", f"the last run ended by itself: {restarts.why}")
     for name, path in (("flight record", parts.flight.set_aside), ("ledger", parts.ledger.set_aside)):
         if path is not None:
             line.booking.event(
@@ -126,47 +158,19 @@ def _tell_past(line: Line) -> None:
         line.booking.event("warning", "stranded_messages", text)
 
 
-async def _vitals(line: Line) -> None:
-    while True:
-        vitals = await anyio.to_thread.run_sync(read_vitals, line.parts.state_dir, abandon_on_cancel=True)
-        line.events.put_nowait(VitalsRead(vitals))
-        await anyio.sleep(VITALS_S)
-
-
 async def _timer(line: Line) -> None:
-    """Tick for a timer recipe, without drift; another recipe begins with a whole period of its own."""
-    recipe, due = None, 0.0
+    """Tick for a timer recipe, without drift; another recipe or period begins with a whole one of its own."""
+    name, period_s, due = "", None, 0.0
     while True:
-        now = anyio.current_time()
-        if recipe is not line.condition.recipe:
-            recipe = line.condition.recipe
-            due = now + (recipe.settings.period_s or 0.0)
-        period_s = recipe.settings.period_s
+        now, recipe = anyio.current_time(), line.condition.recipe
+        if (name, period_s) != (recipe.name, recipe.settings.period_s):
+            name, period_s = recipe.name, recipe.settings.period_s
+            due = now + (period_s or 0.0)
         if period_s is not None and now >= due:
             line.events.put_nowait(TimerTick())
             due = max(due + period_s, now)
         look = now + PULSE_S  # a changeover ends a long period
         await anyio.sleep_until(look if period_s is None else min(due, look))
-
-
-async def _pulse(line: Line, progress: ProgressBook, publishers: list[PublisherThread]) -> None:
-    """The heartbeat, signed by the progress of the line loop and the GPU thread; a camera is replaced when it hangs."""
-    while True:
-        line.stalls.awake()
-        if not line.pulse_waiting:  # the line loop has come to the last one
-            progress.sign("line")
-        line.cameras.check()
-        line.outputs.check()
-        hung = progress.stale(HUNG_S)
-        if hung:
-            raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(hung)}")
-        if not line.pulse_waiting:
-            line.pulse_waiting = True
-            line.events.put_nowait(Pulse(alive=not progress.stale(STALE_S)))
-        if line.status is not None:
-            for publisher in publishers:
-                publisher.announce(line.status)
-        await anyio.sleep(PULSE_S)
 
 
 async def _signals(line: Line) -> None:
@@ -176,8 +180,9 @@ async def _signals(line: Line) -> None:
             line.post(Stop())
 
 
-async def _limit_stop(line: Line, timeout_s: float) -> None:
+async def _limit_stop(line: Line, timeout_s: float, notifier: Notifier) -> None:
     """Give open parts some time to finish after a stop, then settle them."""
     await line.stopping.wait()
+    notifier.stopping(status_text(line, ()), timeout_s + DRAIN_S)
     await anyio.sleep(timeout_s)
     await line.work.settle_all(Reason.SHUTDOWN, "the station was stopped")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -54,6 +54,12 @@ class Engines:
         self._bundles = bundles
         self._accepted = accepted
         self._reported: dict[str, tuple[Proof, str]] = {}
+
+    def renew(self, bundles: Mapping[str, Bundle], outdated: Collection[str]) -> None:
+        """These bundles from now on; what was built and proven for `outdated` recipes counts no more."""
+        self._bundles = bundles
+        for recipe in outdated:
+            self._reported.pop(recipe, None)
 
     def report(self, recipe: str, proof: Proof, digest: str) -> None:
         """What the proof of the engine of this fingerprint that was built just now has said; any thread."""

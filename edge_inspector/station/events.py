@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge_inspector.datatypes import (
     Batch,
@@ -16,7 +16,21 @@ from edge_inspector.datatypes import (
     Reason,
     TriggerMode,
 )
-from edge_inspector.interfaces import Order, OrderAnswer, PlcLink, PlcRequest, Vitals
+from edge_inspector.health.memory import Memory
+from edge_inspector.health.vitals import Disk
+from edge_inspector.interfaces import (
+    Order,
+    OrderAnswer,
+    PlcLink,
+    PlcRequest,
+    PowerMode,
+    PowerState,
+    Vitals,
+)
+from edge_inspector.station.power_speeds import Speeds
+
+if TYPE_CHECKING:
+    from edge_inspector.station.rereading import FileNow
 
 
 @dataclass(frozen=True)
@@ -165,6 +179,25 @@ class ModelRefused:
 
 
 @dataclass(frozen=True)
+class FileRead:
+    """The station file was read again: what it says, or what is wrong with it. `done` is called once, with the outcome.
+
+    `who` ordered it.
+    """
+
+    who: str
+    outcome: FileNow | tuple[str, ...]
+    done: Callable[[OrderAnswer], None]
+
+
+@dataclass(frozen=True)
+class RecipesTaken:
+    """The GPU thread has the n-th set of recipes, and no model of an outdated one any more."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class EngineNeeded:
     """A recipe's engine must be built or proven."""
 
@@ -214,7 +247,47 @@ class OutputTrouble:
 
 @dataclass(frozen=True)
 class VitalsRead:
+    """How the machine is, and what is left of its disk and memory."""
+
     vitals: Vitals
+    disk: Disk = field(default_factory=Disk)
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True)
+class PowerOpened:
+    """The board's power control is there; `modes` as in `PowerControl`, `speeds` what was measured in them."""
+
+    modes: tuple[PowerMode, ...]
+    state: PowerState
+    speeds: Speeds
+
+
+@dataclass(frozen=True)
+class PowerRead:
+    """What the board says of itself now."""
+
+    state: PowerState
+
+
+@dataclass(frozen=True)
+class PowerChanged:
+    """A change of the power mode has come to its end; `error` empty = the board is in `mode`.
+
+    `for_good`: it will never go without a reboot. `state` is what the board said afterwards.
+    """
+
+    mode: PowerMode
+    state: PowerState
+    error: str = ""
+    for_good: bool = False
+
+
+@dataclass(frozen=True)
+class PowerTrouble:
+    """The board's power control cannot be reached or does not do something, and why."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -320,6 +393,8 @@ LineEvent: TypeAlias = (
     | ModelWarm
     | ModelUnloaded
     | ModelRefused
+    | RecipesTaken
+    | FileRead
     | EngineNeeded
     | EngineProgress
     | EngineBuilt
@@ -327,6 +402,10 @@ LineEvent: TypeAlias = (
     | LinkHealth
     | OutputTrouble
     | VitalsRead
+    | PowerOpened
+    | PowerRead
+    | PowerChanged
+    | PowerTrouble
     | TimerTick
     | Deadline
     | PublisherHealth

@@ -91,8 +91,9 @@ class Fitness:
     def model_loaded(self, event: ModelLoaded) -> None:
         self._models.loaded(event)
         if self._models_looked_at:  # what was there at the start stands in the books already
-            recipe = self._parts.recipes[event.recipe]
-            self._booking.audit("station", "engine_loaded", f"recipe {recipe.name}: {recipe.model_hash}")
+            recipe = self._parts.recipes.get(event.recipe)
+            if recipe is not None:
+                self._booking.audit("station", "engine_loaded", f"recipe {recipe.name}: {recipe.model_hash}")
 
     def models_ready(self) -> None:
         self._models_looked_at = True
@@ -102,8 +103,8 @@ class Fitness:
         log.info("models_looked_at")
 
     async def vitals_read(self, event: VitalsRead) -> None:
-        self.vitals = event.vitals
-        await self._links.tell(event.vitals)
+        self.vitals = self._condition.power.filled(event.vitals)
+        await self._links.tell(self.vitals)
 
     def publisher_health(self, event: PublisherHealth) -> None:
         if event.connected:

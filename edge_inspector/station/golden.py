@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 LOOK_NS = 1_000_000_000
 """How often it is looked whether a shift has begun."""
+_NOBODYS = ""
 MOST_CLOSED = 8
 """Showings that are over whose last parts may still fail the check."""
 MOST_DETAIL = 4000
@@ -112,6 +113,19 @@ class Golden:
             self._leave(run, f"left for recipe {recipe.name}")
             self._begin(recipe, run.who)
         self._now(golden_book.selected(self._book, recipe))
+
+    def renewed(self, changed: Collection[str], recipe: LoadedRecipe) -> None:
+        """These recipes are others now, or gone: what was shown of master parts proves nothing any more.
+
+        `recipe` is the active one.
+        """
+        run = self._book.run
+        if run is not None and run.recipe in changed:
+            self._leave(run, "left because the recipe was changed")
+            self._begin(recipe, run.who)
+        for nth, one in enumerate(self._closed):
+            if one.recipe in changed:
+                self._closed[nth] = replace(one, recipe=_NOBODYS)
 
     def mode_on(self, recipe: LoadedRecipe, who: str) -> None:
         """Golden mode begins, or begins again: the parts that come are master parts."""

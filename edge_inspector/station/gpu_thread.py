@@ -16,8 +16,8 @@ from edge_inspector.errors import DeviceLostError, InferenceError
 from edge_inspector.interfaces import Backend, Clock, Progress, Ticket
 from edge_inspector.station.batching import Durations, joinable, split, together
 from edge_inspector.station.engines import Engines
-from edge_inspector.station.events import Inferred, Job, LineEvent, ModelsReady, ViewFailed
-from edge_inspector.station.model_room import Loaded, ModelRoom
+from edge_inspector.station.events import Inferred, Job, LineEvent, ModelsReady, RecipesTaken, ViewFailed
+from edge_inspector.station.model_room import Loaded, ModelRoom, Renewal
 from edge_inspector.station.parts import LoadedRecipe
 
 _WAIT_S = 0.25
@@ -58,8 +58,9 @@ class GpuThread:
         self._post = post
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=capacity)
         self._waiting: deque[Job] = deque()
-        self._loads: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._loads: queue.SimpleQueue[str | Renewal] = queue.SimpleQueue()
         self._durations = Durations()
+        self._sparing = threading.Event()
         self._stopping = threading.Event()
 
     def put(self, job: Job) -> bool:
@@ -70,12 +71,23 @@ class GpuThread:
             return False
         return True
 
+    def order_renewal(self, renewal: Renewal) -> None:
+        """Have other recipes when every picture that is queued now is through; `RecipesTaken` tells."""
+        self._order(renewal)
+
     def order_load(self, recipe: str) -> None:
         """Have a recipe's model loaded and warm when every picture that is queued now is through.
 
         The newest order counts: what was ordered before it is not wanted any more.
         """
-        self._loads.put(recipe)
+        self._order(recipe)
+
+    def order_spare(self) -> None:
+        """Have every model given back but that of the recipe in use, when there is time for it."""
+        self._sparing.set()
+
+    def _order(self, what: str | Renewal) -> None:
+        self._loads.put(what)
         with suppress(queue.Full):  # then it does not sleep
             self._jobs.put_nowait(None)
 
@@ -125,10 +137,20 @@ class GpuThread:
 
     def _load_ordered(self) -> None:
         """Nothing waits and nothing runs: there is time for what would hold a part up."""
+        if self._sparing.is_set():
+            self._sparing.clear()
+            self._room.spare()
         recipe = ""
         with suppress(queue.Empty):
             while True:
-                recipe = self._loads.get_nowait()
+                order = self._loads.get_nowait()
+                if isinstance(order, Renewal):
+                    self._room.renew(order)
+                    self._recipes = order.recipes
+                    recipe = recipe if recipe in order.recipes else ""
+                    self._post(RecipesTaken(order.number))
+                else:
+                    recipe = order
         if recipe:
             self._progress.rest("gpu")
             self._room.select(recipe)

@@ -45,6 +45,10 @@ class Samples:
         self._stopping = False
         self._cameras = frozenset(cameras)
 
+    def watch(self, cameras: Iterable[str]) -> None:
+        """These, too, from now on; none is given up, because a picture of it may be held."""
+        self._cameras |= frozenset(cameras)
+
     def offer(self, picture: Picture, frame: Frame) -> None:
         camera, now = picture.camera, self._clock.monotonic_ns()
         if camera not in self._cameras or camera in self._busy or not self._wanted(camera, now):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_inspector.datatypes import FeatureValue
 from edge_inspector.settings.golden import HealthSettings
 from edge_inspector.stages import camera_dirt
 from edge_inspector.stages.camera_findings import Finding, findings, least_px
@@ -25,10 +27,13 @@ class Told:
 class Sight:
     """`missing` says why there is nothing to compare the camera with, empty = there is; `found` is what stands."""
 
-    def __init__(self, recipe: str, camera: str, settings: HealthSettings) -> None:
+    def __init__(
+        self, recipe: str, camera: str, settings: HealthSettings, features: Mapping[str, FeatureValue]
+    ) -> None:
         self.recipe = recipe
         self.camera = camera
         self.settings = settings
+        self.features = dict(features)
         self.missing = ""
         self.found: tuple[Finding, ...] = ()
         self.looked_ns: int | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from edge_inspector.datatypes import PreparePlan, Reason
+from edge_inspector.health.notify import Notifier
 from edge_inspector.interfaces import (
     Alive,
     ExposureDone,
@@ -42,6 +43,7 @@ from edge_inspector.station.events import (
     EngineNeeded,
     EngineProgress,
     Exposed,
+    FileRead,
     FromPlc,
     ImagesTrouble,
     Inferred,
@@ -57,8 +59,13 @@ from edge_inspector.station.events import (
     Ordered,
     OutputTrouble,
     PostedPictures,
+    PowerChanged,
+    PowerOpened,
+    PowerRead,
+    PowerTrouble,
     PublisherHealth,
     Pulse,
+    RecipesTaken,
     SettingDone,
     Shot,
     Stop,
@@ -76,11 +83,14 @@ from edge_inspector.station.links import Links
 from edge_inspector.station.live_view import LiveView
 from edge_inspector.station.manual import Manual
 from edge_inspector.station.models import Models
-from edge_inspector.station.orders import Orders
+from edge_inspector.station.orders import Nothing, Orders
 from edge_inspector.station.output_lines import OutputLines
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.pictures import Pictures
 from edge_inspector.station.plc_orders import PlcOrders
+from edge_inspector.station.power import Power
+from edge_inspector.station.reload import Reload
+from edge_inspector.station.scarcity import Scarcity
 from edge_inspector.station.setup_mode import SetupMode
 from edge_inspector.station.stalls import StallWatch
 from edge_inspector.station.thresholds import Thresholds
@@ -104,9 +114,17 @@ class Line:
         self._golden = Golden(parts, self.booking)
         self._line_rules = LineRules(parts, self.booking)
         self.models = Models(parts.recipes, self.booking.event)
-        self.changeover = Changeover(parts, self.booking, self._set_cameras, self.models.select)
+        self.power = Power(
+            parts,
+            self.booking,
+            self.models.select,
+            lambda seq: seq in self.work.exposing.values(),
+            lambda: self.condition.recipe,
+        )
+        self.changeover = Changeover(parts, self.booking, self._set_cameras, self.power.select_model)
         active = parts.recipes[parts.active_recipe]
         self.links = Links(parts.links, parts.master, self.booking)
+        self.scarcity = Scarcity(self.booking, self._spare)
         self.condition = Condition(
             parts,
             active,
@@ -118,6 +136,8 @@ class Line:
             self.camera_health,
             self.changeover,
             self.links,
+            self.power,
+            self.scarcity,
             {name: active.setting(name) for name in parts.cameras},
             down=dict.fromkeys(parts.cameras, "is being opened"),
         )
@@ -125,10 +145,11 @@ class Line:
         self.events: asyncio.Queue[LineEvent] = asyncio.Queue()
         self.cameras: Cameras
         self.outputs: OutputLines
+        self.notifier: Notifier
         self.status: StationStatus | None = None
         self._loop = asyncio.get_running_loop()
         self._emit = emit
-        then = (self._thresholds.settled, self._golden.settled, self._line_rules.settled)
+        then = (self._thresholds.settled, self._golden.settled, self._line_rules.settled, self.power.settled)
         self.work = InWork(parts, self.links, self.booking, self.pictures, then)
         self._by_itself = ByItself(
             parts,
@@ -151,7 +172,10 @@ class Line:
         self.manual = Manual(
             self.condition, self._acceptance, self.booking, inbox, self._idle, self._size_of, self.post
         )
-        more = {**self._thresholds.orders(), **self._golden.orders(self.condition)}
+        self.reload = Reload(self.condition, self.booking, self.work, self.manual, self.post)
+        self.changeover.models_follow = lambda: self.reload.models_follow
+        more = {"reload": (Nothing, self.reload.order)}
+        more |= {**self._thresholds.orders(), **self._golden.orders(self.condition)}
         more |= self.camera_health.orders(self.condition)
         self._plc_orders = PlcOrders(self.condition, self.booking, self.work, self._tell_status)
         self._orders = Orders(
@@ -184,6 +208,12 @@ class Line:
             self.manual.turn()
             await self._tell_status()
 
+    async def end(self, why: str) -> None:
+        """Whatever is open becomes UNDEFINED, and the links hear that the station is stopping."""
+        self._stop(Stop())
+        await self.work.settle_all(Reason.SHUTDOWN, why)
+        await self._tell_status()
+
     async def handle(self, event: LineEvent) -> None:
         """One event."""
         todo = self._handlers[type(event)](event)
@@ -208,19 +238,25 @@ class Line:
             CameraUp: self._camera_up,
             CameraDown: self._fitness.camera_down,
             SettingDone: self._fitness.setting_done,
-            ModelsReady: lambda _: self._fitness.models_ready(),
+            ModelsReady: lambda _: self._models_ready(),
             ModelLoaded: self._fitness.model_loaded,
-            ModelWarm: self.changeover.warm,
+            ModelWarm: self._model_warm,
             ModelUnloaded: lambda event: self.models.unloaded(
                 event, self.changeover.wanted(self.condition.recipe.name)
             ),
             ModelRefused: self.models.refused,
+            FileRead: self.reload.file_read,
+            RecipesTaken: self.reload.recipes_taken,
             EngineNeeded: self.models.needed,
             EngineProgress: self.models.progress,
             EngineBuilt: lambda event: self.models.built(event, self.changeover.wanted(self.condition.recipe.name)),
             LinkHealth: self.links.health,
             OutputTrouble: self.links.output_trouble,
-            VitalsRead: self._fitness.vitals_read,
+            VitalsRead: self._vitals_read,
+            PowerOpened: self.power.opened,
+            PowerRead: self.power.read,
+            PowerChanged: self.power.changed,
+            PowerTrouble: self.power.trouble,
             PublisherHealth: self._fitness.publisher_health,
             DestinationTrouble: lambda e: self.booking.event(e.severity, e.code, e.text, e.parts),
             ImagesTrouble: self._fitness.images_trouble,
@@ -245,12 +281,12 @@ class Line:
         raise event.error
 
     async def _pulse(self, event: Pulse) -> None:
-        self.pulse_waiting = False
         self._setup.pulse(self.cameras, inspecting=not self._idle())
         self._by_itself.tick()
         self._golden.tick(self.condition.recipe)
         if event.alive:
             await self.links.tell(Alive())
+        self.pulse_waiting = False  # not before: a link that takes no heartbeat must not be signed for
 
     # --- a part comes in ----------------------------------------------------------------------------------------------
 
@@ -297,14 +333,14 @@ class Line:
         blocked = self.condition.blocked()
         if blocked is not None:
             return blocked[0]
-        return Reason.OVERLOAD if self._occupied() else None
+        return self._overload() if self._occupied() else None
 
     async def _timer_tick(self) -> None:
         if self.condition.recipe.settings.trigger != "timer":
             return
         blocked = self.condition.blocked()
         if blocked is not None or self._occupied():
-            self.booking.refused(0, "", blocked[0] if blocked is not None else Reason.OVERLOAD)
+            self.booking.refused(0, "", blocked[0] if blocked is not None else self._overload())
             return
         self._shoot(self._accept_own(self.parts.clock.monotonic_ns()))
 
@@ -372,7 +408,8 @@ class Line:
         inspection = self.work.inspection(seq)
         if inspection is None:
             return
-        plan = self.parts.recipes[job.recipe].plans[job.picture.camera]
+        opened = self.work.open.get(seq)
+        plan = None if opened is None else opened.recipe.plans[job.picture.camera]
         view = measured(event, plan, inspection.trigger.accepted_ns, self.parts.clock.monotonic_ns())
         await self.work.advance(seq, lambda i, at: i.on_view(view, at))
 
@@ -398,6 +435,27 @@ class Line:
             self.cameras.set(camera, self.condition.ask(camera))
         self._by_itself.recipe_changed(before)
 
+    def _model_warm(self, event: ModelWarm) -> None:
+        self.changeover.warm(event)
+        self.power.warm(event)
+
+    def _models_ready(self) -> None:
+        self._fitness.models_ready()
+        self.scarcity.models_ready()
+
+    async def _vitals_read(self, event: VitalsRead) -> None:
+        self.scarcity.read(event)
+        await self._fitness.vitals_read(event)
+
+    def _spare(self, on: bool) -> None:
+        """Give back what no verdict needs, or take it into use again."""
+        log.warning("memory_spared" if on else "memory_used_again")
+        self.live.resting = on
+        if self.parts.images is not None:
+            self.parts.images.spare(on)
+        if on:
+            self.models.spare()
+
     async def _camera_up(self, event: CameraUp) -> None:
         self.cameras.came_up(event.camera)
         await self._fitness.camera_up(event)
@@ -418,13 +476,25 @@ class Line:
         """Whether the next part must wait for a picture that is still being taken, or for room."""
         return self._acquiring() or len(self.work.open) >= self.parts.limits.max_open
 
+    def _overload(self) -> Reason:
+        """There is no room for another part; a PLC that does not wait for the picture is not the board's fault."""
+        if len(self.work.open) >= self.parts.limits.max_open:
+            self.power.late()
+        return Reason.OVERLOAD
+
     def _acquiring(self) -> bool:
         """Whether a picture for the active recipe is being taken, or may still come."""
         cameras = self.condition.recipe.cameras
         return any(camera in self.work.exposing for camera in cameras) or self.announcements.waiting(cameras)
 
     async def _tell_status(self) -> None:
+        self.reload.look()
         self.changeover.look(self.work, self.condition)
+        self.power.look(
+            busy=bool(self.work.open or self.work.exposing or self.manual.busy),
+            changeover=self.changeover.under_way,
+            refused=self.condition.failed,
+        )
         silent = [camera for camera, seq in self.work.exposing.items() if seq not in self.work.open]
         acquiring = bool(self.work.exposing) or self._acquiring()
         status = self.condition.status(len(self.work.open), self._occupied(), acquiring, silent, self.booking.alarmed)

@@ -86,6 +86,29 @@ class LineRules:
                     rate.settled(part, at_ns)
                     self._rated(rule, rate)
 
+    def renewed(self, rules: Sequence[AnyLineRule]) -> None:
+        """The station has other rules: one that is as it was goes on, a new one begins with the next part.
+
+        What a rule has asked for stands until it is acknowledged, whatever became of the rule.
+        """
+        rows = {name: (rule, row) for name, rule, row in self._rows}
+        rates = {rule.name: (rule, rate) for rule, rate in self._rates}
+        trends = {rule.name: (rule, trend) for rule, trend in self._trends}
+        self._rows = [(name, rule, row) for name, rule, row in self._rows if rule is None]
+        self._rates, self._trends = [], []
+        for rule in rules:
+            if rows.get(rule.name, (None,))[0] == rule:
+                self._rows.append((rule.name, rule, rows[rule.name][1]))
+            elif rates.get(rule.name, (None,))[0] == rule:
+                self._rates.append(rates[rule.name])
+            elif trends.get(rule.name, (None,))[0] == rule:
+                self._trends.append(trends[rule.name])
+            else:
+                self._add(rule)
+        told = tuple(name for name in self._kept.told if any(rule.name == name for rule, _ in self._rates))
+        if told != self._kept.told:
+            self._keep(told=told)
+
     def acknowledge(self) -> None:
         """Somebody has looked at it: count rows again from the next part on."""
         for _, _, row in self._rows:

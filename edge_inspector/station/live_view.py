@@ -55,6 +55,8 @@ class LiveView:
         self._taken_ns = dict.fromkeys(cameras, -PERIOD_NS)
         self._slots: dict[str, Frame] = {}
         self._shown: dict[str, Shown] = {}
+        self.resting = False
+        """Memory is short: no picture is kept, not even for who watches."""
         self._changed = threading.Condition()
         self._stopping = False
 
@@ -72,6 +74,9 @@ class LiveView:
         """The newest picture, as order `live` gives it; to ask is to watch."""
         if camera not in self._taken_ns:
             return OrderAnswer(done=False, text=f"camera {camera!r}: expected one of {', '.join(self._taken_ns)}")
+        if self.resting:
+            self._shown.clear()
+            return OrderAnswer(done=False, text="the live view rests: the machine's memory is nearly used up")
         if not self.watched(camera):
             self._shown.pop(camera, None)  # of the last time that somebody watched
         self._asked_ns[camera] = now = self._clock.monotonic_ns()
@@ -97,7 +102,7 @@ class LiveView:
         """Take the picture when somebody watches and the last one is old enough; a newer one replaces it."""
         camera = picture.camera
         now = self._clock.monotonic_ns()
-        if not self.watched(camera) or now - self._taken_ns[camera] < PERIOD_NS:
+        if self.resting or not self.watched(camera) or now - self._taken_ns[camera] < PERIOD_NS:
             return
         if frame.lease is not None and not frame.lease.retain_if_free(SPARE_SLOTS):
             return

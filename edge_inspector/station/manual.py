@@ -113,9 +113,19 @@ class Manual:
             self._request = _Request(who, part_id, pictures, recipe, reply)
             self._requests.put(self._request)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an inspection has begun that is not settled yet."""
+        return self._begun is not None
+
     def owns(self, seq: int) -> bool:
         """Whether this is the number of the inspection that is open."""
         return self._begun is not None and self._begun.inspection.trigger.seq == seq
+
+    @property
+    def recipe(self) -> LoadedRecipe | None:
+        """That of the inspection that is open; None = there is none."""
+        return self._request.recipe if self._begun is not None and self._request is not None else None
 
     def ready(self, event: PostedPictures) -> None:
         """The thread has done its part."""
@@ -211,6 +221,9 @@ class Manual:
 
     def _begin(self, request: _Request) -> bool:
         """Put it into the books."""
+        if self._condition.parts.recipes.get(request.recipe.name) is not request.recipe:
+            self._answer(OrderAnswer(done=False, text=f"recipe {request.recipe.name} was changed meanwhile; try again"))
+            return False
         try:
             inspection, slot = self._acceptance.posted(request.recipe, request.part_id, self._now())
         except StorageError as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -11,7 +11,9 @@ import structlog
 
 from edge_inspector import pipeline
 from edge_inspector.datatypes import Batch, Frame, InputSpec, PreparePlan, RawView
+from edge_inspector.engine.bundle import Bundle
 from edge_inspector.errors import ConfigError, DeviceLostError, FrameError, InferenceError
+from edge_inspector.health.memory import give_back
 from edge_inspector.interfaces import Backend, Model
 from edge_inspector.station.engines import Chosen, Engines, Missing, Refused
 from edge_inspector.station.events import (
@@ -39,6 +41,16 @@ class Loaded:
 
     model: Model
     batch_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The n-th set of recipes; `outdated` are those, new and gone ones too, whose model must be looked at anew."""
+
+    number: int
+    recipes: Mapping[str, LoadedRecipe]
+    bundles: Mapping[str, Bundle]
+    outdated: frozenset[str]
 
 
 class ModelRoom:
@@ -86,6 +98,17 @@ class ModelRoom:
             else:
                 self._try(recipe)
 
+    def renew(self, renewal: Renewal) -> None:
+        """Other recipes from now on; models that only outdated ones have used are given back."""
+        self._recipes = recipes = renewal.recipes
+        self._engines.renew(renewal.bundles, renewal.outdated)
+        known = [recipe for recipe in self._newest_first if recipe in recipes]
+        self._newest_first = [*known, *(recipe for recipe in recipes if recipe not in known)]
+        for recipe in renewal.outdated:
+            self._keys.pop(recipe, None)
+            self._loaded.pop(recipe, None)
+        self._drop_unused()
+
     def select(self, recipe: str) -> None:
         """Have the recipe's model there and warm, whatever must go for it; `ModelWarm`, or else why not, is posted."""
         self._use(recipe)
@@ -100,6 +123,12 @@ class ModelRoom:
                 self._post(ModelRefused(recipe, f"the model of recipe {recipe} fails on a black picture: {exc}"))
             else:
                 self._post(ModelWarm(recipe))
+
+    def spare(self) -> None:
+        """Give back every model but that of the recipe in use."""
+        own = self._keys.get(self._newest_first[0])
+        self._unload([recipe for recipe, key in self._keys.items() if key != own])
+        give_back()
 
     def keep_warm(self) -> None:
         """Nothing has come for a while: the next part is one of the recipe in use."""
@@ -176,11 +205,14 @@ class ModelRoom:
             if going is None:
                 self._tell_too_large(in_use, bytes_more)
                 return
-            for recipe in [one for one, key in self._keys.items() if key == going]:
-                del self._keys[recipe], self._loaded[recipe]
-                log.info("model_unloaded", recipe=recipe)
-                self._post(ModelUnloaded(recipe))
-            self._drop_unused()
+            self._unload([one for one, key in self._keys.items() if key == going])
+
+    def _unload(self, recipes: Sequence[str]) -> None:
+        for recipe in recipes:
+            del self._keys[recipe], self._loaded[recipe]
+            log.info("model_unloaded", recipe=recipe)
+            self._post(ModelUnloaded(recipe))
+        self._drop_unused()
 
     def _longest_unused(self, in_use: str) -> _Key | None:
         """Of models that several recipes share, the newest use counts."""

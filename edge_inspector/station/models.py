@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 import structlog
@@ -42,6 +42,8 @@ class Models:
         self._tell = tell
         self.order_load: Callable[[str], None]
         self.order_build: Callable[[str], None]
+        self.spare: Callable[[], None]
+        """Has every model given back but that of the recipe in use."""
 
     def why_not(self, recipe: str) -> tuple[Reason, str] | None:
         """Why no part can be inspected by this recipe's model, None = it is there."""
@@ -66,6 +68,17 @@ class Models:
             self._load(event.recipe)
         else:
             self._why_not[event.recipe] = ON_SELECTION
+
+    def renewed(self, recipes: Iterable[str], outdated: Collection[str]) -> None:
+        """The GPU thread has these recipes now, and no model of the outdated ones: each is loaded when selected."""
+        for recipe in outdated:
+            self._serving.discard(recipe)
+            self._warnings.pop(recipe, None)
+            self._far.pop(recipe, None)
+            self._why_not.pop(recipe, None)
+        for recipe in recipes:
+            if recipe in outdated:
+                self._why_not[recipe] = ON_SELECTION
 
     def loaded(self, event: ModelLoaded) -> None:
         self._why_not.pop(event.recipe, None)

@@ -41,6 +41,7 @@ def readings(
         changeovers=line.changeover.ended,
         changeover_s=line.changeover.seconds,
         images={} if parts.images is None else parts.images.counters(),
+        power=line.power.reading(),
     )
 
 
@@ -55,4 +56,5 @@ def _engines(line: Line, gpu: GpuThread) -> tuple[EngineReading, ...]:
             memory_bytes or None,
         )
         for name, memory_bytes in gpu.loaded().items()
+        if name in parts.recipes
     )

@@ -19,7 +19,9 @@ from edge_inspector.station.events import Died, ImagesTrouble, LedgerHealth, Not
 from edge_inspector.station.gpu_thread import GpuThread
 from edge_inspector.station.line import Line
 from edge_inspector.station.output_lines import OutputLines
+from edge_inspector.station.power_thread import PowerThread
 from edge_inspector.station.publisher_thread import PublisherThread
+from edge_inspector.station.real_time import RealTime
 from edge_inspector.store.notice import Notice
 
 log = structlog.get_logger()
@@ -46,10 +48,16 @@ class Threads:
             parts.active_recipe,
             parts.limits.model_memory_bytes,
         )
-        self._builds = EngineBuilds(
+        self.power = _power_thread(line)
+        self.real_time = RealTime(
+            parts.real_time, lambda text: line.post(Noticed("warning", "real_time_refused", text))
+        )
+        self.builds = EngineBuilds(
             parts.build_command, parts.backend.proof == "each_start", parts.engines.report, line.post
         )
-        line.models.order_load, line.models.order_build = self.gpu.order_load, self._builds.put
+        line.models.order_load, line.models.order_build = self.gpu.order_load, self.builds.put
+        line.models.spare = self.gpu.order_spare
+        line.reload.order_renewal, line.reload.forget_builds = self.gpu.order_renewal, self.builds.forget
         line.manual.infer, line.manual.prepare = self.gpu.put, self._prepare
         line.cameras = Cameras(line.condition.asked, self._camera, self._start_camera, parts.clock, line.post)
         line.outputs = OutputLines(
@@ -78,7 +86,12 @@ class Threads:
                 images.run, line.booking.image, line.booking.images_removed, self._images_trouble, self._images_warning
             )
             self._imaging = [self._thread("images", work)]
-        self._inspecting += [self._thread("gpu", self.gpu.run), self._thread("engine-builds", self._builds.run)]
+        self._inspecting += [
+            self._thread("gpu", self._urgent(self.gpu.run)),
+            self._thread("engine-builds", self.builds.run),
+        ]
+        if self.power is not None:
+            self._inspecting.append(self._thread("power", self.power.run))
         self._looking = [self._thread("live-view", line.live.run), self._thread("manual", line.manual.run)]
         self._looking.append(self._thread("camera-health", line.camera_health.run))
         line.cameras.start()
@@ -92,7 +105,9 @@ class Threads:
         _join(self._outputs)
         line.cameras.stop()
         self.gpu.stop()
-        self._builds.stop()
+        self.builds.stop()
+        if self.power is not None:
+            self.power.stop()
         _join(self._inspecting)
         line.live.stop()
         line.manual.stop()
@@ -128,7 +143,7 @@ class Threads:
         )
 
     def _start_camera(self, camera: CameraThread) -> None:
-        self._inspecting.append(self._thread(f"camera-{camera.name}", camera.run))
+        self._inspecting.append(self._thread(f"camera-{camera.name}", self._urgent(camera.run)))
 
     def _images_trouble(self, text: str) -> None:
         self._line.post(ImagesTrouble(text))
@@ -141,6 +156,15 @@ class Threads:
 
     def _ledger_notice(self, notice: Notice) -> None:
         self._line.post(Noticed(notice.severity, notice.code, notice.text))
+
+    def _urgent(self, work: Callable[[], None]) -> Callable[[], None]:
+        """A verdict waits for it."""
+
+        def at_once() -> None:
+            self.real_time.prefer()
+            work()
+
+        return at_once
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         """Started; its death is the station's."""
@@ -155,6 +179,15 @@ class Threads:
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         thread.start()
         return thread
+
+
+def _power_thread(line: Line) -> PowerThread | None:
+    plan = line.parts.power
+    if plan is None:
+        return None
+    thread = PowerThread(plan.open, plan.speeds, line.post, lock_clocks=plan.settings.lock_clocks)
+    line.power.order = thread.order
+    return thread
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:

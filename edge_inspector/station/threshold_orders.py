@@ -57,7 +57,7 @@ class ThresholdOrders:
         """`spoken_of(result_id, good)` learns from what somebody says of a part, False: it is not remembered."""
         self._parts = parts
         self._booking = booking
-        self._learners = learners
+        self.learners = learners
         self._spoken_of = spoken_of
         self._put_down = put_down
 
@@ -73,21 +73,21 @@ class ThresholdOrders:
         }
 
     def _show(self, _who: str, asked: Show, _reply: object) -> OrderAnswer:
-        if asked.recipe is not None and asked.recipe not in self._learners:
+        if asked.recipe is not None and asked.recipe not in self.learners:
             return self._unknown(asked.recipe)
-        wanted = [one for name, one in self._learners.items() if asked.recipe in (None, name)]
+        wanted = [one for name, one in self.learners.items() if asked.recipe in (None, name)]
         return OrderAnswer(done=True, facts={"recipes": {one.name: facts(one) for one in wanted}})
 
     def _audited(self, carry_out: Callable[[str, Learner, Any], OrderAnswer]) -> Callable[..., OrderAnswer]:
         """Of a recipe that there is, and while it can be written down."""
 
         def ordered(who: str, asked: Any, _reply: object) -> OrderAnswer:
-            if asked.recipe not in self._learners:
+            if asked.recipe not in self.learners:
                 return self._unknown(asked.recipe)
             if not self._parts.ledger.healthy:
                 text = "the ledger cannot be written, so nobody could see who has changed it"
                 return OrderAnswer(done=False, text=text, facts={"not_ready": True})
-            return carry_out(who, self._learners[asked.recipe], asked)
+            return carry_out(who, self.learners[asked.recipe], asked)
 
         return ordered
 
@@ -156,7 +156,7 @@ class ThresholdOrders:
         return DONE
 
     def _unknown(self, recipe: str) -> OrderAnswer:
-        known = ", ".join(self._learners)
+        known = ", ".join(self.learners)
         return OrderAnswer(done=False, text=f"recipe {recipe!r}: the station has none of this name; it has {known}")
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge_inspector.datatypes import InspectionResult, Mode, ThresholdState, Trigger
-from edge_inspector.engine.limits_file import read_limits
+from edge_inspector.engine.limits_file import LimitsFile, read_limits
 from edge_inspector.errors import ConfigError
 from edge_inspector.health.readings import ThresholdReading
 from edge_inspector.interfaces import PartFeedback
 from edge_inspector.stages.thresholds import needed
 from edge_inspector.station import threshold_book
 from edge_inspector.station.booking import Booking
+from edge_inspector.station.changes import Configuration
 from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.threshold_learner import Learner
 from edge_inspector.station.threshold_orders import ThresholdOrders
@@ -31,6 +32,8 @@ class Thresholds:
         self._order = InOrder()
         self._since = 0
         self._alarms: dict[str, str] = {}
+        self._left: Mapping[str, Learner] = {}
+        """Of the recipes before: a picture that was there when others came is still judged by them."""
         self.learners: Mapping[str, Learner] = {
             name: Learner(recipe, parts.configuration.values.get(f"recipes.{name}.golden", ""))
             for name, recipe in parts.recipes.items()
@@ -51,8 +54,26 @@ class Thresholds:
         threshold_book.put_down(parts, self.learners.values())
 
     def now(self, recipe: LoadedRecipe) -> ThresholdState:
-        """Those by which a part that is accepted now is judged."""
-        return self.learners[recipe.name].now()
+        """Those by which a part that is accepted now is judged; its recipe may be one that the station had before."""
+        for learners in (self.learners, self._left):
+            learner = learners.get(recipe.name)
+            if learner is not None and learner.recipe is recipe:
+                return learner.now()
+        return recipe.thresholds
+
+    def renewed(self, configuration: Configuration) -> None:
+        """The station has other recipes: what was learnt goes on wherever it still holds."""
+        self._now_put_down()
+        before, last = self.learners, max((one.seq for one in self.learners.values()), default=0)
+        learners = {}
+        for name, recipe in self._parts.recipes.items():
+            old = before.get(name)
+            same = old is not None and old.recipe is recipe
+            learners[name] = old if old is not None and same else self._follower(recipe, old, configuration, last)
+        self._left = before
+        self.learners = self._orders.learners = learners
+        self._alarms = {name: learner.alarm for name, learner in learners.items()}
+        threshold_book.put_down(self._parts, learners.values())
 
     def warning(self, recipe: LoadedRecipe) -> str:
         """What is not as it should be with the thresholds of a recipe, empty = nothing."""
@@ -123,6 +144,21 @@ class Thresholds:
         elif noted:
             threshold_book.put_down_noted(self._parts, learner)
 
+    def _follower(self, recipe: LoadedRecipe, old: Learner | None, configuration: Configuration, last: int) -> Learner:
+        """Learns for a recipe that is another one now, or new; `last` is the newest part that anybody has seen."""
+        learner = Learner(recipe, configuration.values.get(f"recipes.{recipe.name}.golden", ""))
+        learner.seq = last
+        if old is not None:
+            learner.set_release(old.release)
+            self._limit(learner, old.limits)
+        why = "" if old is None else learner.take_up(old.put_down()(), None, ())
+        if why:
+            learner.seq = last
+            self._booking.event("info", "thresholds_anew", f"recipe {recipe.name} learns its thresholds anew: {why}")
+        if learner.lapsed and recipe.settings.adaptive.policy != "fixed":
+            self._booking.event("warning", "thresholds_release_lapsed", f"recipe {recipe.name}: {learner.lapsed}")
+        return learner
+
     def _now_put_down(self) -> None:
         self._since = 0
         threshold_book.put_down(self._parts, self.learners.values())
@@ -131,10 +167,12 @@ class Thresholds:
         """Take the limits that lie in the state folder, if they hold, and the release that the book has."""
         learner.set_release(threshold_book.release_of(self._parts, learner.name))
         try:
-            limits = read_limits(self._parts.state_dir, learner.name)
+            self._limit(learner, read_limits(self._parts.state_dir, learner.name))
         except ConfigError as exc:
             self._booking.event("warning", "thresholds_limits", str(exc))
-            return
+
+    def _limit(self, learner: Learner, limits: LimitsFile | None) -> None:
+        """Take these limits, if they hold."""
         why = "" if limits is None else learner.why_not(limits)
         if why:
             text = f"recipe {learner.name}: its limits do not hold: {why}; run `edge-inspector thresholds limits` again"

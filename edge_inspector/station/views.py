@@ -8,8 +8,11 @@ from edge_inspector.station.events import Inferred, ViewFailed
 NOWHERE = Roi(0, 0, 0, 0)
 
 
-def measured(event: Inferred, plan: PreparePlan, accepted_ns: int, now_ns: int) -> MeasuredView:
-    """The view of a part that was accepted at `accepted_ns`, with the time that each stage took."""
+def measured(event: Inferred, plan: PreparePlan | None, accepted_ns: int, now_ns: int) -> MeasuredView:
+    """The view of a part that was accepted at `accepted_ns`, with the time that each stage took.
+
+    `plan` None: the part has its verdict.
+    """
     job = event.job
     known = event.wait_ns + event.infer_ns + event.finish_ns
     stages = {
@@ -20,7 +23,7 @@ def measured(event: Inferred, plan: PreparePlan, accepted_ns: int, now_ns: int) 
         "finish": event.finish_ns,
         "hop": now_ns - job.queued_ns - known,
     }
-    plane = None if plan.calibration is None else plan.calibration.plane
+    plane = None if plan is None or plan.calibration is None else plan.calibration.plane
     bounds = job.batch.bounds
     return MeasuredView(job.picture.camera, event.findings, bounds, None, "", job.frame_id, stages, plane)
 

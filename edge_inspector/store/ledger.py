@@ -111,6 +111,11 @@ class Ledger:
         self._lanes = OutboxLanes(path, destinations, self._book.reader, self.submit, clock.utc)
         self._upkeep = Upkeep(self.settings, destinations, clock, self._lanes.held, self._handing)
 
+    def renew(self, settings: LedgerSettings) -> None:
+        """Other limits of how much is kept; what is written how safely stays as it was. Any thread."""
+        self.settings = settings
+        self._upkeep.renew(settings)
+
     def __enter__(self) -> Ledger:
         """Open or make the book; a damaged file is renamed to `set_aside` and a new book begun.
 

@@ -55,7 +55,7 @@ class Retention:
     def __init__(
         self, settings: LedgerSettings, destinations: Collection[str], clock: Clock, outbox_bytes: Callable[[], int]
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._destinations = tuple(destinations)
         self._clock = clock
         self._outbox_bytes = outbox_bytes
@@ -67,12 +67,12 @@ class Retention:
 
     def begin(self) -> None:
         """A new pass. Age counts only while the clock is right."""
-        days = self._settings.keep_days
+        days = self.settings.keep_days
         self._before_utc = ""
         if days is not None and self._clock.synced():
             now = datetime.strptime(self._clock.utc(), f"{_UTC}Z")
             self._before_utc = (now - timedelta(days=days)).isoformat(timespec="milliseconds") + "Z"
-        limited = bool(self._before_utc) or self._settings.max_mb is not None
+        limited = bool(self._before_utc) or self.settings.max_mb is not None
         self._parts_left, self._left = limited, list(_TIMED) if limited else []
 
     def step(self, connection: sqlite3.Connection) -> bool:
@@ -126,7 +126,7 @@ class Retention:
         return int(min([limit[0], *(seq - 1 for _, seq in waiting if seq is not None)]))
 
     def _too_large(self) -> bool:
-        limit_mb = self._settings.max_mb
+        limit_mb = self.settings.max_mb
         return limit_mb is not None and self.size_bytes - self._outbox_bytes() > limit_mb * 1_000_000
 
     def _remove_timed(self, connection: sqlite3.Connection, table: _Table) -> bool:

@@ -45,6 +45,12 @@ class Upkeep:
         self._dropped, self._dropped_bytes, self._told_at_s = 0, 0, -TOLD_S
         self._head_told, self._head_due_s = "", self._next_pass_s
 
+    def renew(self, settings: LedgerSettings) -> None:
+        """Other limits for what is old or too much; the next look is soon. Any thread."""
+        self._settings = settings
+        self.retention.settings = settings
+        self._next_pass_s = self._now_s()
+
     def opened(self, connection: sqlite3.Connection) -> None:
         """Go on with this book."""
         self.outbox.opened(connection)

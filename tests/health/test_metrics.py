@@ -171,7 +171,7 @@ def test_the_mqtt_topic_has_one_number_a_name(metrics: StationMetrics) -> None:
     assert flat["images_stopped"] == 0
     of_the_active_recipe = {"threshold_scratch": 0.45, "threshold_scratch_proposed": 0.55, "threshold_dent": 0.4}
     assert {name: flat[name] for name in flat if name.startswith("threshold")} == of_the_active_recipe
-    assert (flat["temp_c"], flat["disk_free_pct"]) == (61.5, 40.0)
+    assert (flat["temp_c"], flat["disk_free_pct"], flat["memory_free_pct"]) == (61.5, 40.0, 37.5)
 
 
 def test_reading_while_parts_come_in_loses_no_count_and_never_fails() -> None:

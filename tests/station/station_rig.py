@@ -51,7 +51,7 @@ from edge_inspector.pipeline import Reading
 from edge_inspector.settings import PictureGate, Recipe, View
 from edge_inspector.station import daemon
 from edge_inspector.station.engines import Engines
-from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts
+from edge_inspector.station.parts import CameraPlan, Limits, LoadedRecipe, Parts, Recipes
 from edge_inspector.store.books import Books, VerdictRow, read_books, verdicts
 from edge_inspector.store.flight import FlightRecord
 from edge_inspector.store.ledger import Ledger
@@ -332,7 +332,7 @@ class Rig:
             limits=Limits(self.max_open, self.line_stop_after, 0.5, self.stop_timeout_s),
             master=self.master,
             active_recipe=next(iter(self.recipes)),
-            recipes=self.recipes,
+            recipes=Recipes(self.recipes, self.bundles),
             cameras={
                 name: CameraPlan(lambda camera=camera: camera, self.gate)  # type: ignore[misc]
                 for name, camera in self.cameras.items()

@@ -194,7 +194,7 @@ async def test_a_line_loop_that_hangs_ends_the_station(rig: Rig) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hang)
-        assert "no progress for 30 s in: line" in await run_until_it_dies(parts, Control(socket_of(rig)))
+        assert "no progress for 12 s in: line" in await run_until_it_dies(parts, Control(socket_of(rig)))
 
 
 async def test_a_camera_whose_driver_hangs_again_and_again_ends_the_station(rig: Rig) -> None:

@@ -15,7 +15,8 @@ from station_rig import FakeLink, Rig
 from edge_inspector.control import Control
 from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason
 from edge_inspector.errors import OutputError
-from edge_inspector.health.vitals import read_vitals
+from edge_inspector.health.memory import Memory
+from edge_inspector.health.vitals import Disk, read_vitals
 from edge_inspector.interfaces import (
     CommandAnswer,
     CommandRequest,
@@ -381,5 +382,5 @@ def test_the_hottest_sensor_counts_and_impossible_values_do_not(tmp_path: Path) 
         zone = tmp_path / f"thermal_zone{number}"
         zone.mkdir()
         (zone / "temp").write_text(text)
-    assert read_vitals(tmp_path, tmp_path).temp_c == 61.25
-    assert read_vitals(tmp_path / "gone", tmp_path / "gone") == Vitals()
+    assert read_vitals(Disk(), Memory(), tmp_path).temp_c == 61.25
+    assert read_vitals(Disk(), Memory(), tmp_path / "gone") == Vitals()

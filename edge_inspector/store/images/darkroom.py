@@ -46,6 +46,10 @@ class Darkroom:
         self._calibrations = calibrations
         self._visible: dict[tuple[str, tuple[int, int]], npt.NDArray[np.uint8]] = {}
 
+    def know(self, calibrations: Mapping[str, Calibration | None]) -> None:
+        """Cameras that may come besides those that are known; any thread."""
+        self._calibrations = {**self._calibrations, **calibrations}
+
     def prints(self, task: Task) -> Iterator[tuple[SavedImage, Content]]:
         """Each file that is wanted of the picture, made when it is asked for, and what is booked of it. NotAPicture."""
         encode.check(task.frame.pixels, task.frame.pixel_format)

@@ -26,6 +26,8 @@ TURN_S = 1.0
 """How long the thread sleeps at most."""
 RETRY_NS = 5_000_000_000
 """Between two tries while files cannot be written."""
+SPARED = 8
+"""So much less than images.queue_mb may wait while the machine's memory is short."""
 EXPIRE_NS = 600_000_000_000
 WARN_NS = 60_000_000_000
 """A warning that goes on is told so often, with the number since the last one."""
@@ -62,6 +64,18 @@ class ImageStore:
         self._trouble_bytes = 0
         self._retry_ns = self._expire_ns = self._look_ns = self._warn_ns = 0
         self._warned = {"images_skipped": 0, "images_removed_early": 0}
+
+    def renew(self, settings: ImageSettings, calibrations: Mapping[str, Calibration | None]) -> None:
+        """Other limits of how much is kept and for how long, and perhaps more cameras. Any thread."""
+        self.settings = settings
+        self._retention.settings = settings
+        self._darkroom.know(calibrations)
+        self._expire_ns = 0
+
+    def spare(self, on: bool) -> None:
+        """Memory is short, or not any more: few pictures may wait for the disk then. Any thread."""
+        whole = self.settings.queue_mb * 1_000_000
+        self._waiting.limit(whole // SPARED if on else whole)
 
     def offer(self, picture: Picture, frame: Frame) -> None:
         self._waiting.offer(picture, frame)

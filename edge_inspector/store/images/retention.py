@@ -34,8 +34,7 @@ class Retention:
         self.removed = 0
         self.removed_early = 0
         """Of `removed`: those that were younger than min_days."""
-        self._settings = settings
-        self._kinds = (settings.originals, settings.overlays)
+        self.settings = settings
         self._folder = folder
         self._clock = clock
         self._written = 0
@@ -44,7 +43,7 @@ class Retention:
 
     @property
     def max_bytes(self) -> int:
-        return round(self._settings.max_gb * 1e9)
+        return round(self.settings.max_gb * 1e9)
 
     def count(self) -> None:
         """How much there is already."""
@@ -72,7 +71,9 @@ class Retention:
 
     def expire(self) -> None:
         """Remove what is older than its max_days; nothing while the clock is not set."""
-        limits = [kind.max_days for kind in self._kinds if kind.max_days is not None]
+        limits = [
+            kind.max_days for kind in (self.settings.originals, self.settings.overlays) if kind.max_days is not None
+        ]
         today = self._today()
         if today is None or not limits:
             return
@@ -86,7 +87,7 @@ class Retention:
                     self._remove(old[at : at + BATCH])
 
     def _expired(self, stored: Stored, today: date) -> bool:
-        max_days = self._settings.of_kind(stored.kind).max_days
+        max_days = self.settings.of_kind(stored.kind).max_days
         if max_days is None:
             return False
         taken = stored.day or self._dated(stored, today)
@@ -104,7 +105,7 @@ class Retention:
 
     def _missing_on_disk(self, size: int) -> str:
         """Why the disk takes no file of that size, empty = it does."""
-        disk, pct = shutil.disk_usage(self._folder), self._settings.min_free_pct
+        disk, pct = shutil.disk_usage(self._folder), self.settings.min_free_pct
         if disk.free - size >= disk.total * pct / 100:
             return ""
         return f"No space left on device: {disk.free / 1e6:.1f} MB are free, images.min_free_pct = {pct:g} % must stay"
@@ -146,7 +147,9 @@ class Retention:
     def _unprotected(self) -> Iterator[Stored]:
         for why in RANKS:
             for day in files.days(self._folder, why):
-                if not self._is_young(files.day_of(day), min(kind.min_days for kind in self._kinds)):
+                if not self._is_young(
+                    files.day_of(day), min(kind.min_days for kind in (self.settings.originals, self.settings.overlays))
+                ):
                     yield from (one for one in files.listed(self._folder, why, day) if not self._protected(one))
 
     def _all(self) -> Iterator[Stored]:
@@ -154,7 +157,7 @@ class Retention:
             yield from day
 
     def _protected(self, stored: Stored) -> bool:
-        return self._is_young(stored.day, self._settings.of_kind(stored.kind).min_days)
+        return self._is_young(stored.day, self.settings.of_kind(stored.kind).min_days)
 
     def _is_young(self, day: date | None, min_days: int) -> bool:
         """Younger than that, as far as anybody can say: what has a date is, while the clock is not set."""

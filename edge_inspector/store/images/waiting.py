@@ -12,7 +12,7 @@ from edge_inspector.store.images.policy import RANKS, Wanted
 SPARE_SLOTS = 2
 """Buffers of a camera that are never taken: one that is being filled, one that is being prepared."""
 UNCLAIMED_NS = 60_000_000_000
-"""A picture of which the line has not said whose it is: it never will; a line loop that hangs ends after 30 s."""
+"""A picture of which the line has not said whose it is: it never will; a line loop that hangs ends sooner."""
 UNSETTLED_NS = 700_000_000_000
 """Every part has its verdict by then: deadlines are at most 600 s."""
 NOBODY = 0
@@ -174,6 +174,13 @@ class WaitingRoom:
             for picture in list(self._offered):
                 self._drop(picture)
 
+    def limit(self, limit_bytes: int) -> None:
+        """So much may wait from now on; what is too much already is given up, what matters least first."""
+        with self._changed:
+            self._limit = limit_bytes
+            while self._bytes > self._limit and self._tasks:
+                self._skip(min(self._tasks, key=lambda task: task.rank))
+
     @property
     def waiting(self) -> int:
         return len(self._tasks)
@@ -188,10 +195,13 @@ class WaitingRoom:
             if least is None or least.rank == len(RANKS) - 1:
                 self._release(frame)
                 return None
-            self._tasks.remove(least)
-            self._release(least.frame)
-            self.skipped[least.rank] += 1
+            self._skip(least)
         return frame
+
+    def _skip(self, task: Task) -> None:
+        self._tasks.remove(task)
+        self._release(task.frame)
+        self.skipped[task.rank] += 1
 
     def _decide(self, picture: Picture, verdict: _Verdict) -> None:
         """The verdict on the part of an offered picture is known."""
