@@ -12,7 +12,7 @@ ARCH ?= $(shell uname -m)
 PY ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-main test-installed test-all test-gpu venv test-venv format docs lock wheelhouse clean
+.PHONY: help demo check test test-main test-installed test-all test-gpu venv test-venv format docs lock wheelhouse deploy-lint clean
 
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
@@ -24,6 +24,7 @@ help:
 	@echo "make docs      write the generated pages of docs/reference anew"
 	@echo "make lock      write requirements/ anew from pyproject.toml    (LOCK_ARGS=--upgrade)"
 	@echo "make wheelhouse  dist/: what installs a station offline     (ARCH=aarch64 PY=3.10)"
+	@echo "make deploy-lint   installer, playbooks, image and manifests by their linters"
 	@echo "make clean     remove what these commands made"
 
 demo: venv
@@ -71,6 +72,9 @@ lock:
 
 wheelhouse: venv
 	tools/wheelhouse.sh $(VENV) $(ARCH) $(PY)
+
+deploy-lint:
+	tools/deploy_lint.sh .venv-deploy $(PYTHON)
 
 clean:
 	rm -rf .venv .venv-* build dist .*_cache .hypothesis

@@ -22,7 +22,9 @@ for name in "$@"; do
         pdftoppm) package=poppler-utils ;;
         promtool) package=prometheus ;;
         chromedriver) package=chromium-driver ;;
-        unshare) package=util-linux ;;
+        nsenter | unshare) package=util-linux ;;
+        ip) package=iproute2 ;;
+        qemu-aarch64-static) package=qemu-user-static ;;
         *) package=$name ;;
       esac
       PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null || missing="$missing $package"
