@@ -39,7 +39,7 @@ check: test-venv
 test: check test-main test-installed
 
 test-main: test-venv
-	tools/system_packages.sh mosquitto cc c++ pdftoppm promtool chromium chromedriver strace unshare
+	tools/system_packages.sh mosquitto cc c++ pdftoppm promtool chromium chromedriver strace unshare systemd-analyze shellcheck
 	tools/tests.sh $(BIN)/python $(PARALLEL) $(PYTEST_ARGS)
 
 test-installed: test-venv

@@ -18,6 +18,11 @@ for name in nvidia wheelhouse jetson-py3.10 jetson-py3.12; do
   echo "requirements/$name.txt: $(grep -c == "requirements/$name.txt") packages"
 done
 
+"$folder/venv/bin/uv" pip compile requirements/deploy.in -q --universal --python-version 3.10 --no-python-downloads \
+  --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
+  -o requirements/deploy.txt "$@" >/dev/null
+echo "requirements/deploy.txt: $(grep -c == requirements/deploy.txt) packages"
+
 for version in 3.10 3.11 3.12 3.13; do
   lock=requirements/py$version.txt
   for machine in aarch64 x86_64; do

@@ -25,6 +25,7 @@ for name in "$@"; do
         nsenter | unshare) package=util-linux ;;
         ip) package=iproute2 ;;
         qemu-aarch64-static) package=qemu-user-static ;;
+        systemd-analyze) package=systemd ;;
         *) package=$name ;;
       esac
       PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null || missing="$missing $package"
