@@ -123,7 +123,7 @@ def assemble(path: Path) -> tuple[Parts, Control]:
 
 def _read(path: Path) -> tuple[dict[str, CameraPlan], RecipeSet]:
     """All that the station file says and names, checked whole. StationFileError as `assemble`."""
-    content = _content(path)
+    content = config.content(path)
     draft = config.draft(path)
     calibrations, unusable = _calibrations(path, draft.cameras)
     cameras = {name: replace(one, calibration=calibrations.get(name)) for name, one in _camera_plans(draft).items()}
@@ -136,20 +136,12 @@ def _read(path: Path) -> tuple[dict[str, CameraPlan], RecipeSet]:
     settings = draft.station
     if settings is not None and not problems:
         problems = [*engine_problems(path, settings, bundles), *line_rule_problems(path, settings, bundles)]
-    if content != _content(path):
+    if content != config.content(path):
         problems = [Problem(path, "", "", "was changed while it was being read; try again"), *problems]
     if settings is None or problems:
         raise StationFileError(problems)
     configuration = configured(path, settings, bundles)
     return cameras, RecipeSet(recipes, bundles, settings.line_rules, configuration, settings, content)
-
-
-def _content(path: Path) -> bytes:
-    """As it is written; empty when it cannot be read, of which `config.draft` tells."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def _reread(path: Path) -> RecipeSet:
@@ -195,7 +187,9 @@ def _power(settings: StationConfig) -> PowerPlan:
     return PowerPlan(
         power,
         partial(open_power_control, power.through, power.root, power.timeout_s),
-        lambda: Speeds(power_speeds.read_table(table), settings.backend.model_dump_json()),
+        lambda: Speeds(
+            power_speeds.read_table(table), power_speeds.runs_on(settings.backend.model_dump_json(), power.root)
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -22,6 +24,21 @@ class _Enough:
 _enough = _Enough()
 
 
+class _Lossy:
+    """stderr, whatever becomes of it: a line that a full disk or a dead journal does not take is lost, nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def set_level(level: str) -> None:
     """From now on what is less is left out; any thread."""
     _enough.least = logging.getLevelName(level.upper())
@@ -32,6 +49,7 @@ def set_level(level: str) -> None:
 def configure(level: str = "info", json: bool | None = None) -> None:
     """Send structlog and the libraries' own loggers to stderr; `json=None` means JSON unless stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
+    stream = cast(TextIO, _Lossy(sys.stderr))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -47,10 +65,10 @@ def configure(level: str = "info", json: bool | None = None) -> None:
     structlog.configure(
         processors=[_enough, *shared, *formatting, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -15,6 +16,7 @@ from edge_inspector.cli import doctor_page
 from edge_inspector.cli.doctor_bundle import Asked, write_bundle
 from edge_inspector.cli.doctor_checks import examined
 from edge_inspector.cli.doctor_station import installed_folders
+from edge_inspector.cli.doctor_time import left_behind
 from edge_inspector.cli.failures import told_to_the_user
 from edge_inspector.config import Draft, last_good
 from edge_inspector.errors import ConfigError
@@ -68,7 +70,12 @@ def doctor(
         with told_to_the_user():
             write_bundle(bundle, Asked(Path("/"), file, draft, name, found))
         typer.echo(f"{bundle}: written; look into it before you send it", err=True)
-    if code := doctor_page.exit_code(found):
+    code = doctor_page.exit_code(found)
+    if left_behind():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
         raise typer.Exit(code)
 
 
@@ -91,11 +98,13 @@ def _read(file: Path | None) -> tuple[Draft | None, list[Finding]]:
     except ConfigError as exc:
         may_read = os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
         mend = (
-            f"edge-inspector check {quote(str(file))}"
+            "ls -d /etc/edge-inspector/*/station.toml # and name one of them"
+            if not file.exists() and os.access(file.absolute().parent, os.X_OK)
+            else f"edge-inspector check {quote(str(file))}"
             if may_read
             else f"sudo edge-inspector doctor --config {quote(str(file))}"
         )
-        with suppress(OSError):  # a state folder that this user may not enter
+        with suppress(OSError, RuntimeError):  # a state folder that this user may not enter, a link to itself
             if (kept := last_good.find(file)) is not None:
                 mend += f" # or back to what the station last took: cp {quote(str(kept))} {quote(str(file))}"
         why = "Nothing of the station can be looked at."

@@ -15,6 +15,8 @@ from edge_inspector.outputs.refusal import MessageRefusedError
 
 DROPPED = "$SYS/broker/publish/messages/dropped"  # Mosquitto's
 VERSION = "$SYS/broker/version"
+MOST_BYTES = 100
+"""Of what a broker says of itself: a word or a number."""
 ANSWER_S = 1.0
 """A broker sends retained messages at once; one that has none of these says nothing."""
 _LOOK_S = 0.05
@@ -27,7 +29,7 @@ def broker_findings(station: str, name: str, config: Config) -> Iterator[Finding
     seen: dict[str, str] = {}
 
     def note(message: Any) -> None:
-        seen[str(message.topic)] = bytes(message.payload).decode(errors="replace")
+        seen[str(message.topic)] = bytes(message.payload[:MOST_BYTES]).decode(errors="replace")
 
     broker = f"{config.host}:{config.broker_port}"
     own = config.client_id or f"edge-inspector-{station}"
@@ -89,7 +91,7 @@ def _may_publish(name: str, config: Config, connection: Connection, topic: str, 
 
 def _queue(name: str, broker: str, seen: dict[str, str]) -> Finding:
     version, dropped = seen.get(VERSION, "a broker that does not say its version"), seen.get(DROPPED, "")
-    if not dropped.isdigit():
+    if not (dropped.isascii() and dropped.isdigit()):
         found = f"{version} at {broker} does not tell now how many messages it has dropped; Mosquitto does for a minute"
         return judged("broker.queue", name, "note", found, "max_queued_messages 0 in mosquitto.conf")
     return judged(

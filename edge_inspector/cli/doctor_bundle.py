@@ -6,8 +6,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import sqlite3
-import subprocess
 import sys
 import time
 import zipfile
@@ -19,10 +19,13 @@ from pathlib import Path
 
 from edge_inspector import __version__
 from edge_inspector.cli import doctor_page
-from edge_inspector.cli.doctor_scrub import Scrub, read_toml, secrets_of
+from edge_inspector.cli.doctor_known import end_of, read_toml, secrets_in
+from edge_inspector.cli.doctor_scrub import Scrub
+from edge_inspector.cli.doctor_time import in_time
 from edge_inspector.config import Draft, last_good
 from edge_inspector.control.client import ControlClient
 from edge_inspector.errors import EdgeInspectorError, StorageError
+from edge_inspector.health.asking import ask
 from edge_inspector.health.finding import Finding, text
 from edge_inspector.health.jetson import board, jetson_release
 from edge_inspector.store.opening import open_book
@@ -35,11 +38,14 @@ LOG_LINES = 5000
 """Of the journal: about a day of a station on which nothing is wrong, minutes of one that talks."""
 LOG_BYTES = 1_000_000
 """Of each log file, its end."""
+SAID_CHARS = 10_000_000
 LOG_FILES = 10
 DAYS = 7
 LEDGER_S = 60.0
 """A book of ten million parts is not added up for longer."""
 ANSWER_S = 20.0
+ENTRY_S = 90.0
+"""Of each file in it: a folder on a server that has gone away never answers."""
 _MACHINE = ("proc/meminfo", "proc/loadavg", "proc/uptime", "proc/self/mounts", "proc/swaps", "etc/os-release")
 _PRIVATE = 0o600
 _STEPS = 100  # of SQLite's machine between two looks at the clock: about a microsecond
@@ -59,17 +65,23 @@ class Asked:
     found: Sequence[Finding]
 
 
-def write_bundle(path: Path, asked: Asked, ledger_s: float = LEDGER_S) -> None:
-    """A new file that only its owner may read; its README names what could not be had. OSError: it cannot be made."""
-    scrub, entries, left_out = _scrub(asked.file), list[tuple[str, str]](), list[str]()
-    for name, made in _entries(asked, ledger_s):
+def write_bundle(path: Path, asked: Asked, ledger_s: float = LEDGER_S, limit_s: float = ENTRY_S) -> None:
+    """A new file that only its owner may read: with sudo, who called it. Its README names what could not be had.
+
+    What takes longer than `limit_s` is left out. OSError: it cannot be made.
+    """
+    scrub, entries, left_out = _scrub(asked), list[tuple[str, str]](), list[str]()
+    for name, made in _entries(asked, scrub, ledger_s):
         try:
-            entries.append((name, _content(made(), scrub)))
-        except (OSError, ValueError, EdgeInspectorError, sqlite3.Error, subprocess.SubprocessError) as exc:
+            (content,) = in_time((one() for one in [made]), limit_s)
+            entries.append((name, _content(content, scrub)))
+        except (OSError, ValueError, EdgeInspectorError, sqlite3.Error) as exc:
             left_out.append(scrub.text(f"{name}: {exc}"))
     entries.insert(0, ("README.txt", _readme([name for name, _ in entries], left_out)))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
     try:
+        with suppress(KeyError, ValueError, OSError):
+            os.fchown(descriptor, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
         with open(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made_zip:
             for name, content in entries:
                 made_zip.writestr(_info(f"{path.stem}/{name}"), content.encode("utf-8", "replace"))
@@ -79,8 +91,9 @@ def write_bundle(path: Path, asked: Asked, ledger_s: float = LEDGER_S) -> None:
         raise
 
 
-def _entries(asked: Asked, ledger_s: float) -> Iterator[Entry]:
-    yield "doctor.txt", lambda: "\n".join(doctor_page.page(asked.found)) + "\n"
+def _entries(asked: Asked, scrub: Scrub, ledger_s: float) -> Iterator[Entry]:
+    clean = [Finding(**scrub.document(asdict(one))) for one in asked.found]  # a line that is wrapped hides a secret
+    yield "doctor.txt", lambda: "\n".join(doctor_page.page(clean, 0)) + "\n"
     yield "doctor.json", lambda: [asdict(one) for one in asked.found]
     yield "versions.json", lambda: _versions(asked.root)
     yield "machine.txt", lambda: "".join(f"== /{one}\n{text(asked.root, one) or '-'}\n\n" for one in _MACHINE)
@@ -89,11 +102,13 @@ def _entries(asked: Asked, ledger_s: float) -> Iterator[Entry]:
         file = asked.file
         yield "station.json", lambda: read_toml(file)
     if asked.unit:
-        yield "unit.txt", lambda: _said("systemctl", "cat", asked.unit) + _said("systemctl", "show", asked.unit)
+        yield "unit.txt", lambda: _unit(asked.unit)
         unit_lines = ("--unit", asked.unit, "--lines", str(LOG_LINES))
         yield "journal.txt", lambda: _said("journalctl", *unit_lines, "--no-pager", "--output", "short-iso-precise")
-    for log in _logs():
-        yield f"logs/{log.name}", lambda log=log: _end_of(log)  # type: ignore[misc]
+    for number, log in enumerate(_logs(), 1):
+        plain = re.sub(r"[^\w.+-]", "_", log.name, flags=re.ASCII)
+        name = plain if plain == log.name else f"{number}_{plain}"
+        yield f"logs/{name}", lambda log=log: _end_of(log)  # type: ignore[misc]
     if asked.draft is None or asked.draft.station is None:
         return
     station = asked.draft.station.station
@@ -106,14 +121,12 @@ def _entries(asked: Asked, ledger_s: float) -> Iterator[Entry]:
         yield "station.last-good.json", lambda: read_toml(kept)
 
 
-def _scrub(file: Path | None) -> Scrub:
-    """A file that is no TOML names no secrets, and is left out itself."""
-    if file is None:
+def _scrub(asked: Asked) -> Scrub:
+    """Of the file and of the one that the station last ran with: logs are older than a new password."""
+    if asked.file is None:
         return Scrub()
-    try:
-        return Scrub(secrets_of(read_toml(file), file.resolve().parent))
-    except (OSError, ValueError):
-        return Scrub()
+    kept = last_good.find(asked.file)
+    return Scrub(secrets_in(asked.file) | (frozenset() if kept is None else secrets_in(kept, beside=asked.file)))
 
 
 def _versions(root: Path) -> dict[str, object]:
@@ -152,28 +165,39 @@ def _ledger(path: Path, limit_s: float) -> dict[str, object]:
 def _logs() -> list[Path]:
     """The newest files of systemd's LogsDirectory."""
     folder = Path(os.environ.get("LOGS_DIRECTORY", "").partition(":")[0] or "/nowhere")
-    try:
-        files = [one for one in folder.iterdir() if one.is_file()]
-        return sorted(files, key=lambda one: one.stat().st_mtime, reverse=True)[:LOG_FILES]
-    except OSError:
-        return []
+    files: list[tuple[float, Path]] = []
+    with suppress(OSError):
+        for one in folder.iterdir():
+            with suppress(OSError):  # gone meanwhile
+                files.append((one.lstat().st_mtime, one))
+    return [one for _, one in sorted(files, reverse=True)[:LOG_FILES]]
 
 
 def _end_of(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_BYTES))
-        return file.read(LOG_BYTES).decode("utf-8", "replace")
+    """Whole lines: half a secret is not known any more. ValueError: packed, a memory image, or one endless line."""
+    end = end_of(log, LOG_BYTES, follow=False)
+    if b"\0" in end:
+        raise ValueError("not a text")
+    if len(end) == LOG_BYTES:
+        end = end.partition(b"\n")[2]
+    return end.decode("utf-8", "replace")
+
+
+def _unit(name: str) -> str:
+    """What a unit sets for its program may hold whatever somebody wrote there."""
+    told = _said("systemctl", "cat", name) + _said("systemctl", "show", name)
+    return re.sub(r"(?m)^(\s*(?:Environment|SetCredential\w*)=)(?:.*\\\n)*.+", r"\1***", told)
 
 
 def _said(*command: str) -> str:
-    """What a program says; ValueError when it fails, or is not there."""
+    """What a program says, the end of it; ValueError when it fails, or is not there. TimeoutError."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=ANSWER_S, check=False)
+        code, out, err = ask(command, ANSWER_S)
     except FileNotFoundError as exc:
         raise ValueError(f"there is no {command[0]} here") from exc
-    if done.returncode:
-        raise ValueError(f"`{' '.join(command)}` ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
-    return done.stdout.decode("utf-8", "replace")
+    if code:
+        raise ValueError(f"`{' '.join(command)}` ended with {code}: {err[-1000:]}")
+    return out if len(out) <= SAID_CHARS else out[-SAID_CHARS:].partition("\n")[2]
 
 
 def _content(made: object, scrub: Scrub) -> str:

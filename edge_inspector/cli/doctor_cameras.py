@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlsplit
 
 from edge_inspector.calibration.file import load_calibration
@@ -167,8 +168,15 @@ def _source_seen(
 
 def _answers(name: str, url: str, connects: Connects) -> Finding:
     """Without user and password: they stand in the URL."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        why, mend = (
+            "The stream comes from there.",
+            f"write source in [cameras.{name}] as rtsp://USER:WORD@HOST:PORT/PATH",
+        )
+        return judged("camera.seen", name, "fail", "source is no URL with a port of digits", "a URL", why, mend)
     why_not = connects(host, port)
     return judged(
         "camera.seen",
@@ -177,7 +185,7 @@ def _answers(name: str, url: str, connects: Connects) -> Finding:
         f"{host}:{port} " + (f"does not answer: {why_not}" if why_not else "answers"),
         f"an answer within {CONNECT_S:g} s",
         "The stream comes from there.",
-        f"ping -c 3 {host}",
+        f"ping -c 3 {quote(host)}",
     )
 
 
@@ -187,6 +195,8 @@ def connects(host: str, port: int) -> str:
         socket.create_connection((host, port), CONNECT_S).close()
     except OSError as exc:
         return exc.strerror or str(exc)
+    except UnicodeError:  # of a name with empty parts
+        return "no name of a host"
     return ""
 
 
@@ -199,7 +209,7 @@ def _exists(name: str, path: Path) -> Finding:
         f"{path}" if there else f"{path} does not exist",
         "a folder of pictures, or a file",
         "Its pictures come from there.",
-        f"ls -l {path.parent}",
+        f"ls -l {quote(str(path.parent))}",
     )
 
 

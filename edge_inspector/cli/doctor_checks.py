@@ -19,9 +19,10 @@ from edge_inspector.cli import doctor_station
 from edge_inspector.cli.doctor_brokers import broker_findings, sparkplug_findings
 from edge_inspector.cli.doctor_cameras import Seen, access, camera_findings, connects, fits, title
 from edge_inspector.cli.doctor_certificates import broker_certificate, certificate_findings
-from edge_inspector.cli.doctor_engines import engine_findings, program
+from edge_inspector.cli.doctor_engines import engines_asked, program
 from edge_inspector.cli.doctor_opcua import Links, plc_findings
 from edge_inspector.cli.doctor_secrets import secret_findings
+from edge_inspector.cli.doctor_time import in_time
 from edge_inspector.config import Draft, StationConfig
 from edge_inspector.errors import CameraError, EdgeInspectorError
 from edge_inspector.health import disks, host, network, nvme, unit, usb, video
@@ -38,6 +39,8 @@ from edge_inspector.outputs import mqtt
 from edge_inspector.outputs.sparkplug.config import Config as SparkplugConfig
 from edge_inspector.settings.power import FixedPolicy, PowerSettings
 
+FINDING_S = 90.0
+"""For one finding: more than the slowest check takes that ends by itself."""
 Told = Mapping[str, str] | str
 """The unit's properties, or why systemd does not tell them."""
 
@@ -50,7 +53,7 @@ def examined(root: Path, file: Path | None, draft: Draft | None, unit_name: str,
         yield from guarded("station", file, _station(file, draft, unit_name, told, place))
     yield from guarded("jetpack", file, jetson_findings(root, program(draft)))
     if file is not None and draft is not None and draft.station is not None:
-        yield from guarded("engine", file, engine_findings(file, draft.station))
+        yield from guarded("engine", file, engines_asked(file))
     yield from guarded("camera", file, _cameras(root, draft, place))
     if file is not None and draft is not None:
         links = Links(file, _name(draft), place.state_dir, draft.plc)
@@ -75,7 +78,7 @@ def _station(file: Path, draft: Draft, unit_name: str, told: Told, place: host.P
     yield from doctor_station.ledger_findings(place.state_dir)
     yield from doctor_station.flight_findings(file, place.runtime_dir)
     yield from _owners(file, draft.station, place.user)
-    yield from secret_findings({**tables, "web": draft.station.web})
+    yield from secret_findings({**tables, "web": draft.station.web, "backend": draft.station.backend})
 
 
 def _owners(file: Path, settings: StationConfig, user: str) -> Iterator[Finding]:
@@ -122,8 +125,8 @@ def _machine(root: Path, file: Path | None, draft: Draft | None, place: host.Pla
         "power", file, _power(root, None if draft is None or draft.station is None else draft.station.power)
     )
     synced = SystemClock().synced()
-    yield from host.host_findings(root, place, synced, host.free_bytes)
-    yield rtc_finding(root, time.time(), synced)
+    yield from guarded("machine", file, host.host_findings(root, place, synced, host.free_bytes))
+    yield from guarded("clock", file, iter([rtc_finding(root, time.time(), synced)]))
     folders = [place.state_dir]
     if draft is not None and draft.station is not None and draft.station.images is not None:
         folders += [draft.station.images.folder] if draft.station.images.folder is not None else []
@@ -141,11 +144,14 @@ def _power(root: Path, settings: PowerSettings | None) -> Iterator[Finding]:
         yield control_finding(how(board) if settings.through == "auto" else settings.through)
 
 
-def guarded(what: str, file: Path | None, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """What this user may not look at, or what goes away meanwhile, ends these checks and not the page."""
+def guarded(what: str, file: Path | None, findings: Iterable[Finding], limit_s: float = FINDING_S) -> Iterator[Finding]:
+    """What this user may not look at, what hangs or goes away meanwhile ends these checks and not the page.
+
+    ValueError: what a broker, a disk or a file says cannot be understood.
+    """
     try:
-        yield from findings
-    except (OSError, EdgeInspectorError) as exc:
+        yield from in_time(findings, limit_s)
+    except (OSError, ValueError, EdgeInspectorError) as exc:
         why = "Nothing is known of the rest of these checks."
         mend = "sudo edge-inspector doctor" + ("" if file is None else f" --config {quote(str(file))}")
         yield judged(f"{what}.not_seen", "", "warn", f"these checks ended: {exc}", "all of them", why, mend)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 
-from edge_inspector import plugins
+from edge_inspector import config, plugins
 from edge_inspector.config import Draft, StationConfig
 from edge_inspector.engine.bundle import find_bundle, load_bundle
 from edge_inspector.engine.fingerprint import Fingerprint, backend_name, fingerprint
 from edge_inspector.engine.passport import Outcome
 from edge_inspector.engine.store import EngineStore, Stored
 from edge_inspector.errors import ConfigError
+from edge_inspector.health.asking import ask
 from edge_inspector.health.finding import Finding, Level, judged
 from edge_inspector.health.jetson import Program
 from edge_inspector.interfaces import Backend
 
+ASKED_S = 60.0
+"""The first call of CUDA after a start takes some seconds, proofs of many bundles some more."""
+_MARK = "== findings "
 _LATER = "The station builds it before it becomes READY: minutes, in which no part is inspected."
 
 _LEVELS: Mapping[Outcome, Level] = {"passed": "ok", "failed": "fail", "unverified": "warn"}
@@ -28,6 +34,31 @@ def program(draft: Draft | None) -> Program:
     """What runs this command, and so the station."""
     needed = draft is not None and draft.station is not None and draft.station.backend.type == "tensorrt"
     return Program(sys.version_info[:2], importlib.util.find_spec("tensorrt") is not None, needed)
+
+
+def engines_asked(file: Path, limit_s: float = ASKED_S, python: str = sys.executable) -> Iterator[Finding]:
+    """`engine_findings` of a program of its own: a GPU that hangs, or a driver that crashes, takes that one along."""
+    code = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import tell; tell(sys.argv[2])"
+    try:
+        # as this program finds its modules, and not in the folder where root happens to be
+        status, out, err = ask([python, "-I", "-c", code, json.dumps(sys.path), str(file)], limit_s)
+        found = [Finding(**one) for one in json.loads(out.rpartition(_MARK)[2])] if status == 0 else []
+    except (TimeoutError, ValueError) as exc:
+        status, err, found = 1, str(exc), []
+    yield from found
+    if status:
+        last = (err.strip().splitlines() or ["it said nothing"])[-1]
+        died = f"it was ended by signal {-status}; " if status < 0 else ""
+        why = "A GPU or a driver that does not answer: the station would hang as well."
+        mend = "sudo dmesg --level=err,warn | tail -n 30 # and restart the machine when it names the GPU (nvgpu, NVRM)"
+        yield judged("engine.backend", "", "fail", f"{died}{last}", f"an answer within {limit_s:g} s", why, mend)
+
+
+def tell(file: str) -> None:
+    """Print the findings on a station file, as JSON behind a mark: libraries print what they like."""
+    station = config.draft(Path(file)).station
+    found = () if station is None else engine_findings(Path(file), station)
+    print(_MARK + json.dumps([asdict(one) for one in found]))
 
 
 def engine_findings(file: Path, settings: StationConfig) -> Iterator[Finding]:

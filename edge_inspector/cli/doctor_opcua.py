@@ -57,7 +57,7 @@ def _tags(links: Links, name: str, config: PlcConfig, folder: Path, now: datetim
 
     if not isinstance(config, ClientConfig):
         return
-    again = f"edge-inspector opcua check --station {quote(str(links.file))} --link {name}"
+    again = f"edge-inspector opcua check --station {quote(str(links.file))} --link {quote(name)}"
     pki = Keeper(config, folder, links.station, SystemClock()).pki
     if config.security != "None" and config.certificate is None and not pki.own_certificate.exists():
         why = "The PLC knows the station by it; doctor makes none, for it changes nothing."
@@ -113,11 +113,19 @@ def _users(file: Path, name: str, host: str, folder: Path) -> Iterator[Finding]:
         users = read_users(pki.users)
     except EdgeInspectorError as exc:
         why = "Nobody can log in with a damaged file."
-        yield judged("opcua.users", name, "fail", str(exc), "a file of users", why, f"rm {pki.users}; add them again")
+        yield judged(
+            "opcua.users",
+            name,
+            "fail",
+            str(exc),
+            "a file of users",
+            why,
+            f"rm {quote(str(pki.users))} # and add them again",
+        )
         return
     writes = [one.name for one in users.values() if one.role is Role.PLC]
     trusted = len(files_in(pki.trusted)) if pki.trusted.is_dir() else 0
-    option = f"--station {quote(str(file))} --link {name}"
+    option = f"--station {quote(str(file))} --link {quote(name)}"
     yield judged(
         "opcua.users",
         name,
@@ -137,7 +145,7 @@ def _lines(name: str, config: DigitalConfig, connects: Connects) -> Iterator[Fin
         why_not = connects(wiring.host, wiring.port)
         found = f"{wiring.host}:{wiring.port} " + (f"does not answer: {why_not}" if why_not else "answers")
         why = "The outputs of the station hang on it."
-        mend = f"ping -c 3 {wiring.host}"
+        mend = f"ping -c 3 {quote(wiring.host)}"
         yield judged("plc.remote_io", name, "fail" if why_not else "ok", found, "an answer", why, mend)
     elif isinstance(wiring, GpioLines):
         there = Path(wiring.chip).exists()

@@ -49,9 +49,13 @@ def as_json(found: Sequence[Finding]) -> str:
     return json.dumps([dataclasses.asdict(one) for one in found], indent=2)
 
 
-def page(found: Sequence[Finding]) -> Iterator[str]:
-    """Lines without colours or control characters; the last one counts, those before it name what is wrong."""
-    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 0
+def page(found: Sequence[Finding], width: int | None = None) -> Iterator[str]:
+    """Lines without colours or control characters; the last one counts, those before it name what is wrong.
+
+    `width` in characters, 0 = any, None = that of the terminal.
+    """
+    if width is None:
+        width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 0
     for title in SECTIONS:
         those = [one for one in found if _section(one) == title]
         if those:

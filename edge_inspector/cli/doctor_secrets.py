@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 
 from pydantic import BaseModel
 
 from edge_inspector.health.finding import Finding, judged
 
-_SECRET = ("password_file", "urls_file", "key_file", "private_key")
+_SECRET = ("password_file", "urls_file", "key_file", "private_key", "key")
 _OTHERS_MAY_READ = 0o004
 
 
@@ -24,7 +25,7 @@ def secret_findings(tables: Mapping[str, BaseModel]) -> Iterator[Finding]:
             name, found = f"{table}.{key}", f"{path}: mode {mode & 0o777:03o}"
             if mode & _OTHERS_MAY_READ:
                 why = "Everybody on this machine can use what stands in it."
-                mend = f"chmod o-rwx {path}, and choose a new secret if others may have seen it"
+                mend = f"sudo chmod o-rwx {quote(str(path))} # and choose a new secret if others may have seen it"
                 yield judged("secret.file", name, "warn", found, "for the station's user alone", why, mend)
             else:
                 yield judged("secret.file", name, "ok", found)

@@ -25,7 +25,16 @@ from edge_inspector.interfaces import PowerMode
 from edge_inspector.settings.power import PowerSettings, TaktPolicy
 from edge_inspector.stages.power_policy import Board, Pace, by_takt
 from edge_inspector.station.parts import Parts
-from edge_inspector.station.power_speeds import FILE, Measured, Speeds, fingerprint, merged, read_table, write_table
+from edge_inspector.station.power_speeds import (
+    FILE,
+    Measured,
+    Speeds,
+    fingerprint,
+    merged,
+    read_table,
+    runs_on,
+    write_table,
+)
 
 
 def tune(
@@ -57,7 +66,7 @@ def tune(
         with closing(open_power_control(power.through, power.root, power.timeout_s)) as control:
             modes = _modes(control.modes, mode, power)
             measure = lambda name, load: measure_recipe(station, name, parts, (height, width), load)  # noqa: E731
-            before = read_table(table)
+            before = _before(table)
             try:
                 for one in in_each_mode(control, modes, recipes, measure):
                     done.append(one)
@@ -69,6 +78,20 @@ def tune(
     typer.echo(f"written to {table}" if rows else "nothing was measured; nothing was written")
     if len(rows) < len(done):
         raise typer.Exit(EXIT_USER)
+
+
+def _before(table: Path) -> list[Measured]:
+    """What is known already; a damaged table is written anew."""
+    try:
+        return read_table(table)
+    except ConfigError as exc:
+        typer.secho(f"{exc}; a new one will be written", err=True, fg=typer.colors.YELLOW)
+        return []
+
+
+def _runs_on(settings: StationConfig) -> str:
+    power = settings.power or PowerSettings.model_validate({})
+    return runs_on(settings.backend.model_dump_json(), power.root)
 
 
 def _write(table: Path, before: Sequence[Measured], rows: Sequence[Measured]) -> None:
@@ -111,7 +134,7 @@ def _tell(one: Tuned) -> None:
 
 
 def _rows(done: Sequence[Tuned], made: Parts, settings: StationConfig) -> list[Measured]:
-    backend = settings.backend.model_dump_json()
+    backend = _runs_on(settings)
     return [
         Measured(
             recipe=one.recipe,
@@ -146,7 +169,7 @@ def _print(rows: Sequence[Measured], made: Parts, settings: StationConfig, modes
             "?" if cost is None else f"{cost:.2f}",
         )
     console.print(table)
-    speeds = Speeds(rows, settings.backend.model_dump_json())
+    speeds = Speeds(rows, _runs_on(settings))
     for name in dict.fromkeys(row.recipe for row in rows):
         console.print(escape(_chosen_by_takt(name, made, speeds, settings, modes)))
 

@@ -13,7 +13,8 @@ import typer
 
 from edge_inspector import config
 from edge_inspector.cli.failures import EXIT_USER, told_to_the_user
-from edge_inspector.control import ControlClient
+from edge_inspector.config import StationFileError
+from edge_inspector.control import ControlClient, StationAway
 from edge_inspector.interfaces import Order, OrderAnswer
 
 EXIT_RESTART = 7
@@ -35,15 +36,27 @@ def reload(
     Example: `edge-inspector reload station.toml`
     """
     with told_to_the_user():
-        settings = config.load(station)
-        client = ControlClient(settings.station.runtime / "control.sock", ANSWER_S)
-        answer = client.order(Order("reload", _user()))
+        answer = _ordered(station)
     if as_json:
         print(json.dumps({"done": answer.done, "text": answer.text, **answer.facts}))
     else:
         _print(answer)
     if not answer.done:
         raise typer.Exit(EXIT_RESTART if "restart" in answer.facts else EXIT_USER)
+
+
+def _ordered(station: Path) -> OrderAnswer:
+    """What the station says; a file with mistakes of its own is not even shown to it: it may name another socket."""
+    try:
+        settings = config.load(station)
+    except StationFileError as exc:
+        problems = tuple(map(str, exc.problems))
+        return OrderAnswer(done=False, text="the station file has mistakes", facts={"problems": problems})
+    client = ControlClient(settings.station.runtime / "control.sock", ANSWER_S)
+    try:
+        return client.order(Order("reload", _user()))
+    except StationAway as exc:
+        return OrderAnswer(done=False, text=str(exc))
 
 
 def _print(answer: OrderAnswer) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +20,7 @@ import typer
 
 from edge_inspector import config, log
 from edge_inspector.assembly import assemble
-from edge_inspector.cli.failures import EXIT_USER, tell, told_to_the_user
+from edge_inspector.cli.failures import EXIT_USER, tell
 from edge_inspector.config import StationFileError, last_good
 from edge_inspector.control import Control
 from edge_inspector.errors import ConfigError, EdgeInspectorError
@@ -30,6 +33,10 @@ EXIT_BUG = 70
 """An error that nobody expected: systemd starts the station again."""
 EXIT_LATER = 75
 """A port or a storage that may be usable later: systemd starts the station again."""
+_PASSES = frozenset(
+    {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+)
+"""Of a machine that is out of something, or of its disk: nothing that is wrong in a file of the user."""
 
 
 def run(station: Annotated[Path, typer.Argument(help="The station file (TOML).", show_default=False)]) -> None:
@@ -39,20 +46,53 @@ def run(station: Annotated[Path, typer.Argument(help="The station file (TOML).",
     """
     log.configure()
     faulthandler.enable()  # the watchdog's SIGABRT, and a crash, write every thread's stack into the journal
+    if not sys.stderr.isatty():  # a reload that comes too early; for systemd it would be a clean end, and the last one
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     notifier = Notifier(service_manager())
     restarts = Restarts.of_service(notifier)
-    if not restarts.begin(notifier):
-        return
-    with told_to_the_user(), restarts.noted(), _way_back(station):
-        parts, control = assemble(station)
-        settings = config.load(station)
-        for folder in (settings.station.state_dir, settings.station.runtime):
-            folder.mkdir(parents=True, exist_ok=True)
-    log.configure(settings.log.level, settings.log.json_lines)
-    code = _serve(parts, control, notifier, restarts)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread that hangs in a driver cannot keep the process
+    with _stop_is_no_failure(restarts):
+        restarts.begin(notifier)
+        with _told(), restarts.noted(), _way_back(station):
+            parts, control = assemble(station)
+            settings = config.load(station)
+            for folder in (settings.station.state_dir, settings.station.runtime):
+                folder.mkdir(parents=True, exist_ok=True)
+        log.configure(settings.log.level, settings.log.json_lines)
+        code = _serve(parts, control, notifier, restarts)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # where they lead to may be full, or gone
+                stream.flush()
+        os._exit(code)  # a thread that hangs in a driver cannot keep the process
+
+
+@contextmanager
+def _stop_is_no_failure(restarts: Restarts) -> Iterator[None]:
+    """Until the station hears its signals itself, a stop ends the start at once, or its wait: nothing is in work yet.
+
+    By a handler, not by a mask: the threads of a numerical library would take the signal for all of us.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        restarts.clean()
+        os._exit(0)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An expected error is printed without a traceback; the exit code says whether another start may turn out well."""
+    try:
+        yield
+    except (EdgeInspectorError, OSError) as exc:
+        with suppress(OSError):
+            tell(exc)
+        raise typer.Exit(EXIT_LATER if _passes(exc) else EXIT_USER) from exc
 
 
 @contextmanager
@@ -71,12 +111,12 @@ def _way_back(station: Path) -> Iterator[None]:
 def _serve(parts: Parts, control: Control, notifier: Notifier, restarts: Restarts) -> int:
     """Run to the end; returns the exit code."""
     try:
-        anyio.run(daemon.run, parts, control, notifier, restarts, backend_options={"use_uvloop": _has_uvloop()})
+        anyio.run(_live, parts, control, notifier, restarts, backend_options={"use_uvloop": _has_uvloop()})
     except Exception as exc:  # noqa: BLE001 - logged with its traceback, and the exit code tells systemd
         causes = list(_causes(exc))
         error = "; ".join(str(cause) or type(cause).__name__ for cause in causes)
         restarts.ended(error)
-        if all(isinstance(cause, ConfigError) for cause in causes):
+        if all(isinstance(cause, ConfigError) for cause in causes) and not any(map(_passes, causes)):
             for cause in causes:
                 tell(cause)
             return EXIT_USER
@@ -87,6 +127,23 @@ def _serve(parts: Parts, control: Control, notifier: Notifier, restarts: Restart
         return EXIT_BUG
     restarts.clean()
     return 0
+
+
+async def _live(parts: Parts, control: Control, notifier: Notifier, restarts: Restarts) -> None:
+    try:
+        await daemon.run(parts, control, notifier, restarts, partial(faulthandler.dump_traceback_later, exit=True))
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # the code of this end is what counts
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _passes(exc: BaseException | None) -> bool:
+    """Whether it comes from what may be over at the next start."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in _PASSES:
+            return True
+        exc = exc.__cause__
+    return False
 
 
 def _causes(exc: Exception) -> Iterator[Exception]:

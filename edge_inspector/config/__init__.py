@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Draft", "Problem", "StationConfig", "StationFileError", "dotted", "draft", "json_schema", "load"]
+__all__ = ["Draft", "Problem", "StationConfig", "StationFileError", "content", "dotted", "draft", "json_schema", "load"]
+LARGEST = 1_000_000
+"""Bytes of a station file: some thousand recipes."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,31 @@ def draft(path: Path) -> Draft:
     return Draft(station=None if problems else station, problems=tuple(problems.values()), **tables)
 
 
+def content(path: Path) -> bytes:
+    """A station file as it is written. StationFileError when it cannot be read, or is no such file at all.
+
+    A running station reads it, too: it must neither wait for a pipe nor be filled by whatever was copied there.
+    """
+    try:
+        kind = path.stat().st_mode
+        what = "is a pipe or a device; expected a file, because it is read more than once"
+        if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+            with path.open("rb") as file:
+                written = file.read(LARGEST + 1)
+            if len(written) <= LARGEST:
+                return written
+            what = f"is larger than {LARGEST // 1_000_000} MB; expected a station file"
+    except FileNotFoundError:
+        what = "no such file; give the path of a station file, or begin with deploy/examples/station.toml"
+    except IsADirectoryError:
+        what = "is a folder; give the path of a station file"
+    except PermissionError:
+        what = "may not be read by this user"
+    except OSError as exc:
+        what = f"cannot be read: {exc.strerror}"
+    raise StationFileError([Problem(path, "", "", what)])
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the station file, every installed plugin included."""
     schema = _adapter(StationConfig).json_schema()
@@ -91,17 +119,10 @@ def json_schema() -> dict[str, Any]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    """The file as it is written; a byte order mark, as Windows editors write it, is no mistake."""
+    """What the file says; a byte order mark, as Windows editors write it, is no mistake."""
+    written = content(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        what = "no such file; give the path of a station file, or begin with deploy/examples/station.toml"
-    except IsADirectoryError:
-        what = "is a folder; give the path of a station file"
-    except PermissionError:
-        what = "may not be read by this user"
-    except OSError as exc:
-        what = f"cannot be read: {exc.strerror}"
+        raw = tomllib.loads(written.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as exc:
         what = f"is not UTF-8 text (byte {exc.start}); expected a TOML file"
     except ValueError as exc:  # TOMLDecodeError is one; a number of more than 4300 digits is another

@@ -35,10 +35,18 @@ def find(station_file: Path) -> Path | None:
     beside, content = station_file.resolve().parent, _content(station_file)
     folders = [os.environ.get("STATE_DIRECTORY", ""), *_written(content), "state"]
     for folder in folders:
-        path = beside / Path(folder) / NAME
-        if folder and path.is_file():
+        path = beside / folder / NAME
+        if folder and _is_file(path):
             return path if _content(path) != content else None
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """False also where this user may not look, and for what no path can be: a broken file says anything."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _content(station_file: Path) -> bytes:

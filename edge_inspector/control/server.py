@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from edge_inspector.control.client import MAX_LINE
+from edge_inspector.errors import StorageError
 from edge_inspector.interfaces import Order, OrderAnswer
 
 log = structlog.get_logger()
@@ -84,11 +85,16 @@ class Control:
                 continue
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Answer until cancelled; it has started when somebody may call."""
+        """Answer until cancelled; it has started when somebody may call. StorageError: the socket cannot be made."""
         self._rendering = anyio.Lock()  # not before: anyio 4.4 makes it only where a loop runs
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
-        listener = await anyio.create_unix_listener(self.path, mode=0o660, backlog=_UNGREETED)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.unlink(missing_ok=True)
+            listener = await anyio.create_unix_listener(self.path, mode=0o660, backlog=_UNGREETED)
+        except OSError as exc:
+            raise StorageError(
+                f"control socket {self.path} cannot be made: {exc}; let this user write in its folder, or free space"
+            ) from exc
         async with listener, anyio.create_task_group() as tasks:
             task_status.started()
             while True:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from edge_inspector.datatypes import PreparePlan, ThresholdState
-from edge_inspector.engine.files import write_through
+from edge_inspector.engine.files import sync, write_through
 from edge_inspector.errors import ConfigError
 from edge_inspector.settings import Name, Recipe, Settings
 from edge_inspector.stages.rules import fingerprint
@@ -91,6 +91,7 @@ def write_limits(state_dir: Path, limits: LimitsFile) -> Path:
     fresh = path.with_suffix(".new")
     write_through(fresh, limits.to_json().encode())
     fresh.replace(path)
+    sync(path.parent)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 
 from edge_inspector.health.finding import Finding, judged
 from edge_inspector.interfaces import PowerMode, PowerState
@@ -54,7 +55,7 @@ def _mode(state: PowerState, modes: Sequence[PowerMode], wanted: str | None) -> 
         found,
         f"{wanted}, as the station file says",
         "The deadline was measured in that mode.",
-        f"edge-inspector power set {wanted}",
+        f"edge-inspector power set {quote(wanted)}",
     )
 
 

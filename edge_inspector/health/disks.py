@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from edge_inspector.health.finding import Finding, judged, text
 
@@ -96,7 +97,7 @@ def _inodes(folder: Path, found: Room) -> Finding:
         f"{free} of {found.inodes} free",
         f"at least {INODES_WARN}",
         "Each file takes an inode: without one the disk is full, however many bytes are free.",
-        f"sudo du --inodes -xS {folder} | sort -n | tail # and remove what is not needed",
+        f"sudo du --inodes -xS {quote(str(folder))} | sort -n | tail # and remove what is not needed",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,7 +48,7 @@ def text(root: Path, path: str) -> str | None:
 def number(root: Path, path: str) -> int | None:
     """As `text`, for a file of one whole number; None for anything else, such as the speed of a link that is down."""
     said = text(root, path)
-    return int(said) if said is not None and said.removeprefix("-").isdigit() else None
+    return int(said) if said is not None and re.fullmatch(r"-?[0-9]{1,20}", said) else None
 
 
 def keep_sysctl(key: str, value: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ def users_of(root: Path, library: str) -> list[Process]:
 def _others(root: Path) -> Iterator[Process]:
     for name in sorted((name for name in os.listdir(root / "proc") if name.isdigit()), key=int):
         command = (text(root, f"proc/{name}/cmdline") or "").replace("\0", " ").strip()
+        command = re.sub(r"(?<=://)[^\s/]*@", "***@", command)  # before it is cut: half a login is not known as one
         if command and int(name) != os.getpid():
             yield Process(int(name), command if len(command) <= 100 else command[:97] + "...")
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from edge_inspector.health.finding import Finding, judged, text
 
@@ -117,7 +118,7 @@ def _disk(folder: Path, free: int) -> Finding:
         f"{free_mb} MB free",
         f"at least {FREE_WARN_MB} MB",
         "Without room the ledger cannot book results: the station holds 10 000 of them, then it is not READY.",
-        f"sudo du -xh --max-depth=2 {folder} | sort -h | tail # and remove what is not needed",
+        f"sudo du -xh --max-depth=2 {quote(str(folder))} | sort -h | tail # and remove what is not needed",
     )
 
 
@@ -134,7 +135,7 @@ def _tmpfs(root: Path, folder: Path) -> Finding:
         " and then.",
         f'runtime_dir = "{memory}/edge-inspector" in [station]; in a service: RuntimeDirectory=edge-inspector'
         if memory
-        else f"sudo mount -t tmpfs -o size=64M tmpfs {folder}",
+        else f"sudo mount -t tmpfs -o size=64M tmpfs {quote(str(folder))}",
     )
 
 

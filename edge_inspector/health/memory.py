@@ -9,6 +9,8 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+_GIVEN_BACK = ("inactive_file", "active_file", "slab_reclaimable")
+"""What files have left in memory goes when it is needed; MemAvailable counts the same for the machine."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ def _rooms(proc: Path, cgroups: Path) -> Iterator[tuple[int, int]]:
         yield machine["MemAvailable"] * 1024, machine["MemTotal"] * 1024
     for folder in _units(proc, cgroups):
         limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
-        if limit and used is not None:  # what files have left in the cache goes when it is needed
-            yield limit - used + _fields(folder / "memory.stat").get("inactive_file", 0), limit
+        if limit and used is not None:
+            held = _fields(folder / "memory.stat")
+            yield limit - used + sum(held.get(name, 0) for name in _GIVEN_BACK), limit
 
 
 def _units(proc: Path, cgroups: Path) -> Iterator[Path]:

@@ -56,6 +56,9 @@ def _written(who: Account, folder: Path, most: int) -> Finding:
     except PermissionError as exc:
         found = f"{exc.filename} may not be read by this user; ask as root: sudo edge-inspector doctor"
         return judged("files.owner", str(folder), "note", found, expected)
+    except OSError as exc:  # a link to itself, a disk that cannot be read
+        why, mend = "The station cannot use it.", f"ls -la {shlex.quote(str(folder.parent))} # and put a folder there"
+        return judged("files.owner", str(folder), "fail", f"{exc.filename}: {exc.strerror}", expected, why, mend)
     bad = [told for path in below[:most] if (told := _not_for(who, path))]
     count = f"{len(bad)} of {'the first ' if len(below) > most else ''}{len(below[:most])} files and folders in it"
     named = "; ".join([*([why_not] if why_not else []), *([f"{count}: " + ", ".join(bad[:_NAMED])] if bad else [])])
@@ -86,7 +89,7 @@ def _unread(who: Account, path: Path, why: str) -> Finding:
 def _hindrance(who: Account, path: Path, needed: int) -> str:
     """Why the user cannot reach the path or do this with it; empty = it can, or there is no such path."""
     try:
-        real = path.resolve()
+        real = Path(os.path.realpath(path))
         for parent in reversed(real.parents):
             if not _may(who, parent.stat(), _ENTER):
                 return f"{_owned(parent)} does not let {who.name} in"
@@ -95,6 +98,8 @@ def _hindrance(who: Account, path: Path, needed: int) -> str:
         return ""  # this user cannot look: root can
     except FileNotFoundError:
         return ""  # `check` says so
+    except OSError as exc:  # a link to itself
+        return f"{path}: {exc.strerror}"
 
 
 def _may(who: Account, found: os.stat_result, needed: int) -> bool:
@@ -125,6 +130,8 @@ def _below(folder: Path) -> Iterator[Path]:
         except FileNotFoundError:  # removed by a running station
             continue
         for entry in found:
+            if here == folder and entry.name == "lost+found":  # root's, at the top of each disk
+                continue
             yield Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))

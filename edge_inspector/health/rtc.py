@@ -22,7 +22,10 @@ def rtc_finding(root: Path, now_s: float, synced: bool) -> Finding:
     kept_s = number(folder, f"{name}/since_epoch")
     if kept_s is None:
         return judged("clock.battery", name, "note", "the hardware clock does not tell its time")
-    shown = f"{datetime.fromtimestamp(kept_s, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    try:
+        shown = f"{datetime.fromtimestamp(kept_s, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError):  # of a year beyond 9999
+        shown = f"{kept_s} s since 1970"
     if not synced:
         return judged("clock.battery", name, "note", f"says {shown}; nothing to compare it with", "the right time")
     off_s = abs(kept_s - now_s)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from edge_inspector.health.asking import ask
 from edge_inspector.health.finding import Finding, judged
 from edge_inspector.health.host import FILES
 
@@ -14,14 +15,14 @@ INSTALLED = Path("/etc/edge-inspector")
 ANSWER_S = 10.0
 PROPERTIES = (
     *("LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "Type", "User", "WatchdogUSec"),
-    *("LimitNOFILE", "NRestarts", "NeedDaemonReload", "StatusText", "StateDirectory", "FragmentPath", "MainPID"),
+    *("LimitNOFILESoft", "NRestarts", "NeedDaemonReload", "StatusText", "StateDirectory", "FragmentPath", "MainPID"),
 )
 _OFF = ("", "0", "infinity")
 
 
 def unit_of(file: Path) -> str:
     """The unit that runs a station file; empty = the file does not lie where units look."""
-    folder = file.resolve().parent
+    folder = Path(os.path.realpath(file)).parent  # which takes a link to itself as it is
     return f"edge-inspector@{folder.name}.service" if folder.parent == INSTALLED else ""
 
 
@@ -29,14 +30,16 @@ def read_unit(unit: str) -> Mapping[str, str] | str:
     """Its PROPERTIES as systemd has them, or why it does not tell. Blocks for up to ANSWER_S."""
     command = ["systemctl", "show", unit, f"--property={','.join(PROPERTIES)}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=ANSWER_S, check=False)
+        code, out, err = ask(command, ANSWER_S)
     except FileNotFoundError:
         return "there is no systemd here"
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         return f"systemd has not answered within {ANSWER_S:g} s"
-    if done.returncode:
-        return f"systemd does not tell: {' '.join(done.stderr.split())}"
-    return dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    except OSError as exc:
+        return f"systemd cannot be asked: {exc.strerror}"
+    if code:
+        return f"systemd does not tell: {' '.join(err.split())}"
+    return dict(line.partition("=")[::2] for line in out.splitlines())
 
 
 def unit_findings(unit: str, told: Mapping[str, str] | str) -> Iterator[Finding]:
@@ -52,7 +55,7 @@ def unit_findings(unit: str, told: Mapping[str, str] | str) -> Iterator[Finding]
     yield _enabled(unit, told.get("UnitFileState", ""))
     yield _active(unit, told)
     yield _watchdog(unit, told)
-    yield _files(unit, told.get("LimitNOFILE", ""))
+    yield _files(unit, told.get("LimitNOFILESoft", ""))
     yield _restarts(unit, told.get("NRestarts", "0"))
     if told.get("NeedDaemonReload") == "yes":
         why = "systemd still runs the unit as it was before somebody changed its file."
@@ -61,7 +64,7 @@ def unit_findings(unit: str, told: Mapping[str, str] | str) -> Iterator[Finding]
 
 
 def _enabled(unit: str, state: str) -> Finding:
-    right = state in ("enabled", "enabled-runtime", "static", "generated")
+    right = state in ("enabled", "static", "generated")  # enabled-runtime ends with the power
     why = "After a power cut nobody starts the station."
     mend = f"sudo systemctl enable {unit}"
     return judged("unit.enabled", unit, "ok" if right else "warn", state or "unknown", "enabled", why, mend)
@@ -74,7 +77,7 @@ def _active(unit: str, told: Mapping[str, str]) -> Finding:
     return judged(
         "unit.active",
         unit,
-        "ok" if state == "active" else "fail" if state == "failed" else "warn",
+        "ok" if state in ("active", "reloading") else "fail" if state == "failed" else "warn",
         f"{state}{failed}{said}",
         "active",
         "The station does not run: the PLC sees it not READY.",

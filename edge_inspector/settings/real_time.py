@@ -14,10 +14,10 @@ class RealTimeSettings(Settings):
 
     priority: int | None = Field(
         None,
-        ge=1,
+        ge=2,
         le=49,
-        description="SCHED_FIFO priority of the threads between the camera and the PLC; 49 is below the kernel's own"
-        " threads. None: as everybody else.",
+        description="SCHED_FIFO priority of the thread that talks to the PLC; those of cameras and model have one less."
+        " 49 is below the kernel's own threads. None: as everybody else.",
     )
     cores: tuple[Annotated[int, Field(ge=0, le=1023)], ...] = Field(
         (), max_length=64, description="Processor cores that these threads stay on; none: all of them."

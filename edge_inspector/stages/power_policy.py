@@ -59,6 +59,8 @@ class Choice:
     at_once: bool = False
     warning: str = ""
     """What a person should know, also when nothing changes."""
+    blames: bool = False
+    """The mode of now is left because parts take longer in it than was measured."""
 
 
 def choose(policy: PowerPolicy, board: Board, pace: Pace, minute: int | None) -> Choice:
@@ -114,22 +116,27 @@ def by_takt(policy: TaktPolicy, board: Board, pace: Pace) -> Choice:
         return _change(usable[-1], board, text, pace.fresh, warning=text)
     expected = _expected_ms(measured, board, pace)
     limit_ms = (1.0 - policy.margin) * pace.budget_ms
-    keeping = [one for one in measured if expected[one.number] <= limit_ms and one.number not in pace.too_slow]
+    keeping = [
+        one for one in measured if expected[one.number] <= limit_ms and not _too_slow(one, expected, board, pace)
+    ]
     if board.throttled:
         return _cooler(keeping, board, pace)
     if not keeping:
         fastest = min(measured, key=lambda one: expected[one.number])
-        text = (
-            f"no power mode keeps {limit_ms:.0f} ms, the deadline less its margin: the fastest, {fastest.name}, needs "
-            f"{expected[fastest.number]:.0f} ms"
-        )
+        text = f"a part was late not long ago, and no power mode is faster than {fastest.name}"
+        if expected[fastest.number] > limit_ms:
+            text = (
+                f"no power mode keeps {limit_ms:.0f} ms, the deadline less its margin: the fastest, {fastest.name}, "
+                f"needs {expected[fastest.number]:.0f} ms"
+            )
         return _change(fastest, board, text, pace.fresh or pace.late, warning=text)
     if board.now not in keeping:
         least = keeping[0]
         text = f"a part was late in {board.now.name}" if pace.late else f"{board.now.name} does not keep the deadline"
         if board.now not in measured:
             text = f"{board.now.name} is not one of the modes to be used, or was not measured"
-        return _change(least, board, f"{text}; {_needs(least, expected, limit_ms)}", pace.fresh or pace.late)
+        choice = _change(least, board, f"{text}; {_needs(least, expected, limit_ms)}", pace.fresh or pace.late)
+        return replace(choice, blames=board.now in measured and not pace.fresh)
     return _lower(policy, keeping, board, pace, {one.number: _needs(one, expected, limit_ms) for one in keeping})
 
 
@@ -152,6 +159,15 @@ def _cooler(keeping: Sequence[PowerMode], board: Board, pace: Pace) -> Choice:
         return Choice()
     return Choice(
         below[-1], f"the board is throttled, and {below[-1].name} keeps the deadline", pace.fresh or pace.late
+    )
+
+
+def _too_slow(mode: PowerMode, expected: Mapping[int, float], board: Board, pace: Pace) -> bool:
+    """Whether it has missed a deadline, or is no faster than one that has; than one without figures: no stronger."""
+    ranks = {one.number: board.rank(one) for one in board.modes}
+    return any(
+        expected[mode.number] >= expected[slow] if slow in expected else board.rank(mode) <= ranks.get(slow, -1)
+        for slow in pace.too_slow
     )
 
 

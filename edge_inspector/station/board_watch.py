@@ -40,6 +40,11 @@ class BoardWatch:
         return self._heat.text
 
     @property
+    def heat_suspected(self) -> bool:
+        """Whether it may be throttled, though not long enough to count."""
+        return self._heat.suspected
+
+    @property
     def too_slow(self) -> bool:
         """Whether it is throttled, and parts are late."""
         return self._heat.too_slow

@@ -61,8 +61,7 @@ class ByItself:
 
     async def part_of(self, event: Exposed) -> int | None:
         """The number of the picture's part, None = it is nobody's, or nobody can say."""
-        recipe = self._parts.recipes.get(event.recipe, self._condition.recipe)
-        announced = recipe.settings.trigger == "announced"
+        announced = self._prepared_for(event).settings.trigger == "announced"
         return await (self._announced(event) if announced else self._line_trigger(event))
 
     def announce(self, seq: int | None, at_ns: int) -> None:
@@ -75,6 +74,13 @@ class ByItself:
             closed = WindowClosed(camera, seq)
             loop.call_later(max(0.0, (close_ns - now) / 1e9), self._post, closed)
 
+    def _prepared_for(self, event: Exposed) -> LoadedRecipe:
+        """The recipe by which the picture came, which may be the one before, of the same name."""
+        before, now = self._condition.changeover.before, self._condition.recipe
+        if before is not None and _is_of(before, event):
+            return before
+        return self._parts.recipes.get(event.recipe, now)
+
     async def _line_trigger(self, event: Exposed) -> int | None:
         """A camera's own trigger is always accepted; when the station cannot inspect, it settles UNDEFINED.
 
@@ -82,6 +88,8 @@ class ByItself:
         """
         await self._lost_before(event)
         owner = self._owner(event.recipe, event.arrival_ns)
+        if owner is not None and not _is_of(owner, event):
+            owner = None
         blocked = None if owner is not None else self._condition.blocked()
         try:
             seq = self._accept(event.arrival_ns, owner)
@@ -90,7 +98,7 @@ class ByItself:
             self._booking.refused(0, "", Reason.STORAGE)
             return None
         self._work.parts_of[event.picture] = seq
-        if owner is None and event.recipe != self._condition.recipe.name:
+        if owner is None and not _is_of(self._condition.recipe, event):
             blocked = (Reason.RECIPE, f"picture prepared for recipe {event.recipe}")
         elif blocked is None and len(self._work.open) > self._parts.limits.max_open:
             blocked = (Reason.OVERLOAD, f"more than {self._parts.limits.max_open} parts in work")
@@ -133,7 +141,7 @@ class ByItself:
             return None
         seq = outcome.seq
         opened = self._work.open.get(seq)
-        if opened is not None and opened.recipe.name != event.recipe:
+        if opened is not None and not _is_of(opened.recipe, event):
             text = f"picture prepared for recipe {event.recipe}"
             await self._work.advance(seq, lambda i, now: i.undefined(Reason.RECIPE, text, now))
         return seq
@@ -177,3 +185,7 @@ class ByItself:
         for camera in [one for one in self._told_out_of_step if not self._announcements.doubt([one])]:
             self._told_out_of_step.discard(camera)
             log.info("camera_in_step", camera=camera)
+
+
+def _is_of(recipe: LoadedRecipe, event: Exposed) -> bool:
+    return recipe.prepares(event.recipe, event.picture.camera, event.plan)

@@ -84,13 +84,19 @@ class CameraHealth:
         self._recipe = recipe.name
 
     def renewed(self) -> None:
-        """The station has other recipes: what was found goes on where camera and limits are as they were."""
+        """The station has other recipes: what was found goes on where camera and limits are as they were.
+
+        An alarm that stops the station stands until it is reset, whatever became of its limits.
+        """
         with self._lock:
+            alarms = alarms_json(self._sights.values())
             self._sights = self._sights_of(self._sights)
             taking = self._taking
             if taking is not None and self._parts.recipes.get(taking.recipe.name) is not taking.recipe:
                 self._taking, self._trouble = None, "the recipe was changed meanwhile; take the pictures again"
             self._words = words(self._sights.values())
+            if alarms_json(self._sights.values()) != alarms:
+                self._keep()
         self._samples.watch(camera for _, camera in self._sights)
 
     def warning(self, recipe: LoadedRecipe) -> str:
@@ -149,6 +155,8 @@ class CameraHealth:
             for camera in recipe.cameras:
                 new, old = Sight(name, camera, settings, recipe.features(camera)), before.get((name, camera))
                 same = old is not None and (old.settings, old.features) == (new.settings, new.features)
+                if old is not None and settings.stops:  # as a restart has it: until somebody has looked
+                    new.found = old.alarms
                 made[name, camera] = old if old is not None and same else new
         return made
 

@@ -327,7 +327,7 @@ class CameraThread:
             wanted = self._by_itself(self.name)
             if wanted is not None:
                 picture, now = self._next_picture(), self._clock.monotonic_ns()
-                self._post(Exposed(picture, None, wanted[0], now, exc.frame_id, exc.line_edges))
+                self._post(Exposed(picture, None, wanted[0], now, exc.frame_id, exc.line_edges, wanted[1]))
                 self._post(ViewFailed(picture, None, Reason.BAD_FRAME, str(exc)))
             return
         if frame is None:
@@ -341,7 +341,7 @@ class CameraThread:
     def _hand_on(self, picture: Picture, frame: Frame, recipe: str, plan: PreparePlan, shot: Shot | None) -> None:
         """`shot` is None when the station did not trigger the camera."""
         seq = None if shot is None else shot.seq
-        self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges))
+        self._post(Exposed(picture, seq, recipe, frame.arrival_ns, frame.frame_id, frame.line_edges, plan))
         begun = self._clock.monotonic_ns()
         try:
             self._check.follows(frame)
@@ -352,7 +352,7 @@ class CameraThread:
         else:
             now = self._clock.monotonic_ns()
             deadline_ns = None if shot is None else shot.deadline_ns
-            job = Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns)
+            job = Job(picture, recipe, batch, frame.frame_id, now - begun, now, deadline_ns, plan)
             if not self._infer(job):
                 self._post(ViewFailed(picture, seq, Reason.OVERLOAD, "the model has no room for another picture"))
         finally:

@@ -68,6 +68,11 @@ class Changeover:
         return None if going is None or going.pictures_ns is not None else going.shown
 
     @property
+    def before(self) -> LoadedRecipe | None:
+        """The recipe of pictures that may still be on their way, None = no changeover is under way."""
+        return None if self._under_way is None else self._under_way.shown
+
+    @property
     def under_way(self) -> bool:
         return self._under_way is not None
 

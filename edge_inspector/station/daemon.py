@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
@@ -34,6 +35,10 @@ from edge_inspector.store.records import BookStopped
 log = structlog.get_logger()
 DRAIN_S = 20.0
 """How long a stop may take beyond `stop_timeout_s`: threads end, what was decided reaches books, PLC and brokers."""
+MARGIN_S = 5.0
+"""So much later the service manager may lose its patience: what hung stands in the log by then."""
+OPEN_S = 600.0
+"""How long the books may take to open: a book of years is copied before it is migrated, on a slow disk."""
 LAST_WORDS_S = 1.0
 """How long a station that had to end may tell its links so; one of them may be what hangs."""
 READ_S = 0.2
@@ -43,25 +48,41 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 async def run(
-    parts: Parts, control: Control, notifier: Notifier | None = None, restarts: Restarts | None = None
+    parts: Parts,
+    control: Control,
+    notifier: Notifier | None = None,
+    restarts: Restarts | None = None,
+    end_within: Callable[[float], None] = lambda seconds: None,
 ) -> None:
     """Run one station until SIGTERM, SIGINT or the control socket's `stop`. Any exception means: restart me.
 
-    `notifier` None = no service manager listens, `restarts` None = nobody counts the starts.
+    `notifier` None = no service manager listens, `restarts` None = nobody counts the starts. `end_within` is told when
+    the end begins, and how long it may take: a link that hangs must not hold up the next start for ever.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with ExitStack() as files:
+    notifier = Notifier() if notifier is None else notifier
+    notifier.starting("the books are being opened", OPEN_S)
+    with ExitStack() as last, ExitStack() as files:
         files.enter_context(parts.flight)
         files.enter_context(parts.ledger)
         async with AsyncExitStack() as links:
             for link in parts.links:
                 if not link.dials:
                     await links.enter_async_context(link)
-            await _serve(parts, control, notifier or Notifier(), restarts or Restarts(None))
+            # heard until the very end: a second one must not break off what the first has begun
+            stops = last.enter_context(anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+            await _serve(parts, control, notifier, restarts or Restarts(None), stops, end_within)
     log.info("stopped")
 
 
-async def _serve(parts: Parts, control: Control, notifier: Notifier, restarts: Restarts) -> None:
+async def _serve(
+    parts: Parts,
+    control: Control,
+    notifier: Notifier,
+    restarts: Restarts,
+    stops: AsyncIterator[signal.Signals],
+    end_within: Callable[[float], None],
+) -> None:
     recover(parts)
     book_changes(parts.configuration, parts.ledger, parts.clock)
     progress = ProgressBook(parts.clock)
@@ -80,15 +101,16 @@ async def _serve(parts: Parts, control: Control, notifier: Notifier, restarts: R
                 tasks.start_soon(keep_open, link, line.events.put_nowait, name=f"plc-{link.name}")
             vitals = VitalsWatch(parts.state_dir, parts.clock, line.events.put_nowait)
             tasks.start_soon(vitals.disk, name="disk")
-            tasks.start_soon(vitals.machine, name="vitals")
+            tasks.start_soon(vitals.sensors, name="sensors")
+            tasks.start_soon(vitals.tell, name="vitals")
             tasks.start_soon(_timer, line, name="timer")
             supervision = Supervision(line, progress, threads.publishers, notifier, threads.builds.check)
             tasks.start_soon(supervision.run, name="pulse")
-            tasks.start_soon(_signals, line, name="signals")
+            tasks.start_soon(_signals, stops, line, name="signals")
             tasks.start_soon(hangups, line.reload, lambda: line.post(Stop()), name="hangups")
             tasks.start_soon(line.reload.run, notifier, name="reload")
             tasks.start_soon(line.reload.keep, name="last-good")
-            tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, notifier, name="stop-timeout")
+            tasks.start_soon(_limit_stop, line, parts.limits.stop_timeout_s, notifier, end_within, name="stop-timeout")
             notifier.ready()
             asyncio.get_running_loop().call_later(HEALTHY_S, restarts.healthy)
             await line.run()
@@ -100,6 +122,7 @@ async def _serve(parts: Parts, control: Control, notifier: Notifier, restarts: R
             await control.finish()
             tasks.cancel_scope.cancel()
     finally:
+        end_within(DRAIN_S)
         try:
             await _last_words(line)
         finally:
@@ -110,7 +133,12 @@ async def _last_words(line: Line) -> None:
     """Whatever ends the station: no part stays open, and the PLC does not wait for a heartbeat to stay away."""
     surprised = not line.stopping.is_set()
     with anyio.move_on_after(LAST_WORDS_S, shield=True):
-        await line.end("the station had to end")
+        try:
+            await line.end("the station had to end")
+        except Exception as exc:  # what has ended the station is what its books and its exit code tell
+            if not surprised:
+                raise
+            log.error("last_words_failed", error=repr(exc))
         if surprised:
             await anyio.sleep(READ_S)
 
@@ -173,16 +201,16 @@ async def _timer(line: Line) -> None:
         await anyio.sleep_until(look if period_s is None else min(due, look))
 
 
-async def _signals(line: Line) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("stop_requested", signal=number.name)
-            line.post(Stop())
+async def _signals(stops: AsyncIterator[signal.Signals], line: Line) -> None:
+    async for number in stops:
+        log.info("stop_requested", signal=number.name)
+        line.post(Stop())
 
 
-async def _limit_stop(line: Line, timeout_s: float, notifier: Notifier) -> None:
+async def _limit_stop(line: Line, timeout_s: float, notifier: Notifier, end_within: Callable[[float], None]) -> None:
     """Give open parts some time to finish after a stop, then settle them."""
     await line.stopping.wait()
-    notifier.stopping(status_text(line, ()), timeout_s + DRAIN_S)
+    end_within(timeout_s + DRAIN_S)
+    notifier.stopping(status_text(line, ()), timeout_s + DRAIN_S + MARGIN_S)
     await anyio.sleep(timeout_s)
     await line.work.settle_all(Reason.SHUTDOWN, "the station was stopped")

@@ -63,7 +63,8 @@ class Setting:
 class Job:
     """A prepared picture on its way through the model; `queued_ns` and `deadline_ns` are CLOCK_MONOTONIC.
 
-    `deadline_ns` None: the part is not accepted yet, because the camera triggered itself.
+    `deadline_ns` None: the part is not accepted yet, because the camera triggered itself. `plan` is the one by which it
+    was prepared: a recipe may be another one under its name by now. None = by that of the name.
     """
 
     picture: Picture
@@ -73,6 +74,7 @@ class Job:
     prepare_ns: int
     queued_ns: int
     deadline_ns: int | None
+    plan: PreparePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class CameraDown:
 class Exposed:
     """A picture has arrived, whole or not; `seq` is None when the station did not trigger the camera.
 
-    `frame_id` and `line_edges` as in `Frame`.
+    `frame_id` and `line_edges` as in `Frame`, `plan` as in `Job`.
     """
 
     picture: Picture
@@ -103,6 +105,7 @@ class Exposed:
     arrival_ns: int
     frame_id: int | None = None
     line_edges: int | None = None
+    plan: PreparePlan | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class Golden:
         self._book = golden_book.after_start(kept, parts.recipes[parts.active_recipe], parts.recipes, left, shown)
         self._closed: deque[MasterRun] = deque(maxlen=MOST_CLOSED)
         """The newest first."""
+        self._judged_before: set[int] = set()
+        """Parts in work whose recipe has changed under its name: they prove nothing of the one that it is now."""
         self._left_ns: int | None = None
         """When golden mode ended last."""
         self._passed_ns: dict[str, int] = {}
@@ -143,9 +145,15 @@ class Golden:
         """Of a part whose picture came at `at_ns`: no master part is production because the mode ended meanwhile."""
         return Mode.GOLDEN if self._left_ns is not None and at_ns <= self._left_ns else now
 
+    def by_recipe_before(self, seq: int) -> None:
+        """A part begins that is judged by the recipe before, which may have the same name."""
+        self._judged_before.add(seq)
+
     def settled(self, result: InspectionResult) -> None:
         """A part has its verdict: a master part, or one more of production."""
-        if result.trigger.mode is Mode.GOLDEN:
+        if result.trigger.seq in self._judged_before:
+            self._judged_before.remove(result.trigger.seq)
+        elif result.trigger.mode is Mode.GOLDEN:
             self._master(result)
         elif result.trigger.mode is Mode.PRODUCTION:
             self._counted(result.trigger.recipe)

@@ -105,8 +105,8 @@ class GpuThread:
 
     def run(self) -> None:
         with closing(self._room):
-            self._progress.rest("gpu")  # to load may take longer than a run ever may
-            self._room.preload(self._active)
+            # to load may take longer than a run ever may, and many models longer than one
+            self._room.preload(self._active, lambda: self._progress.rest("gpu"))
             self._post(ModelsReady())
             self._serve()
 
@@ -117,7 +117,7 @@ class GpuThread:
             job = self._next(wait=in_flight is None)
             self._progress.sign("gpu")
             submitted = None
-            loaded = None if job is None else self._room.get(job.recipe)
+            loaded = None if job is None else self._loaded(job)
             if job is not None and loaded is not None:
                 submitted = self._submit(job, loaded, slot)
                 slot = 1 - slot
@@ -146,7 +146,7 @@ class GpuThread:
                 order = self._loads.get_nowait()
                 if isinstance(order, Renewal):
                     self._room.renew(order)
-                    self._recipes = order.recipes
+                    self._recipes, self._durations = order.recipes, Durations()  # those of models that may be gone
                     recipe = recipe if recipe in order.recipes else ""
                     self._post(RecipesTaken(order.number))
                 else:
@@ -154,6 +154,12 @@ class GpuThread:
         if recipe:
             self._progress.rest("gpu")
             self._room.select(recipe)
+
+    def _loaded(self, job: Job) -> Loaded | None:
+        """The model for a picture; None when there is none, or one of another recipe that has the name by now."""
+        own = self._recipes.get(job.recipe)
+        there = own is not None and own.prepares(job.recipe, job.picture.camera, job.plan)
+        return self._room.get(job.recipe) if there else None
 
     def _next(self, wait: bool) -> Job | None:
         if self._waiting:
@@ -169,7 +175,7 @@ class GpuThread:
             while len(self._waiting) < loaded.batch_sizes[-1] - 1:
                 if (job := self._jobs.get_nowait()) is not None:
                     self._waiting.append(job)
-        fitting = takewhile(lambda job: joinable(job) and self._room.get(job.recipe) == loaded, self._waiting)
+        fitting = takewhile(lambda job: joinable(job) and self._loaded(job) == loaded, self._waiting)
         jobs = (first, *fitting) if joinable(first) else (first,)
         now = self._clock.monotonic_ns()
         sizes = (n for n in loaded.batch_sizes if n == 1 or n <= len(jobs))

@@ -32,6 +32,11 @@ class Heat:
         """Whether the throttled board keeps missing the deadline."""
         return sum(self._late) >= TOO_MANY
 
+    @property
+    def suspected(self) -> bool:
+        """Whether it was throttled when it was read last, or has been lately."""
+        return self._first_ns is not None
+
     def read(self, throttled: str) -> str | None:
         """What began or ended with this reading, in words; None = nothing did."""
         now = self._clock.monotonic_ns()

@@ -211,8 +211,10 @@ class Line:
     async def end(self, why: str) -> None:
         """Whatever is open becomes UNDEFINED, and the links hear that the station is stopping."""
         self._stop(Stop())
-        await self.work.settle_all(Reason.SHUTDOWN, why)
-        await self._tell_status()
+        try:
+            await self.work.settle_all(Reason.SHUTDOWN, why)
+        finally:
+            await self._tell_status()
 
     async def handle(self, event: LineEvent) -> None:
         """One event."""
@@ -278,7 +280,10 @@ class Line:
         self.stopping.set()
 
     def _died(self, event: Died) -> None:
-        raise event.error
+        if isinstance(event.error, Exception):
+            raise event.error
+        # a sys.exit() in somebody's library would end the process as if it had been told to
+        raise RuntimeError(f"thread {event.thread} was ended by {event.error!r}") from event.error
 
     async def _pulse(self, event: Pulse) -> None:
         self._setup.pulse(self.cameras, inspecting=not self._idle())
@@ -367,6 +372,8 @@ class Line:
         due_s = (due_ns - self.parts.clock.monotonic_ns()) / 1e9
         timer = self._loop.call_later(max(0.0, due_s), self.events.put_nowait, Deadline(seq))
         self.work.open[seq] = Open(inspection, recipe, slot, timer, link)
+        if recipe is not self.condition.recipe:
+            self._golden.by_recipe_before(seq)
         return seq
 
     def _shoot(self, seq: int) -> None:
@@ -491,7 +498,7 @@ class Line:
         self.reload.look()
         self.changeover.look(self.work, self.condition)
         self.power.look(
-            busy=bool(self.work.open or self.work.exposing or self.manual.busy),
+            busy=bool(self.work.open or self.work.exposing or self.manual.busy or self.condition.stopping),
             changeover=self.changeover.under_way,
             refused=self.condition.failed,
         )
@@ -502,3 +509,4 @@ class Line:
             self.status = status
             await self.links.tell(status)
             self._emit("status", status)
+        self.power.told()

@@ -105,6 +105,8 @@ class Manual:
             reply(_busy("another posted picture is being inspected"))
         elif not self._idle():
             reply(_busy("the line has a part"))
+        elif condition.power.changing:
+            reply(_busy("the board's power mode is being changed"))
         elif self._line_runs() and self._now() < self._not_before_ns:
             reply(_busy(f"the line is running, and posted pictures have 1/{SHARE} of the model's time"))
         elif too_large := self._too_large(pictures):
@@ -142,9 +144,11 @@ class Manual:
         request = self._request
         if request is None or not self._views or self._in_model is not None:
             return
-        if not self._idle():
+        changing = self._begun is None and self._condition.power.changing
+        if changing or not self._idle():
             if self._begun is None and self._now() > self._patient_ns:
-                self._answer(_busy("the line has one part after the other"))
+                why = "the board's power mode is being changed" if changing else "the line has one part after the other"
+                self._answer(_busy(why))
             return
         if self._begun is None and not self._begin(request):
             return
@@ -201,6 +205,8 @@ class Manual:
             return "the station is stopping"
         if condition.recipe_error:
             return condition.recipe_error
+        if not condition.changeover.models_follow():  # the model that is there is still the one of the recipe before
+            return "the recipes of the station file are being taken over"
         if condition.parts.flight.used >= condition.parts.flight.slots // 2:  # the rest is the line's
             return "the flight record is half full: the ledger is behind"
         why_not = condition.models.why_not(recipe.name)
@@ -293,7 +299,7 @@ class Manual:
         if fault:
             return ViewFailed(picture, None, Reason.BAD_FRAME, f"camera {camera}, posted picture: {fault}")
         now = self._now()
-        return Job(picture, request.recipe.name, batch, -1, now - begun, now, None)
+        return Job(picture, request.recipe.name, batch, -1, now - begun, now, None, plan)
 
 
 def _busy(text: str) -> OrderAnswer:

@@ -86,13 +86,16 @@ class ModelRoom:
         """The recipes whose model is loaded, and how many bytes it tells that it holds; any thread."""
         return {recipe: loaded.model.memory_bytes for recipe, loaded in self._loaded.copy().items()}
 
-    def preload(self, active: str) -> None:
+    def preload(self, active: str, begins: Callable[[], None] = lambda: None) -> None:
         """Every recipe's model is looked at, that of `active` first, and stays while there is room.
+
+        `begins` is called before each of them.
 
         What is wrong with the active one ends the process; another one is told, and tried again when it is selected.
         """
         self._use(active)
         for recipe in tuple(self._newest_first):
+            begins()
             if recipe == active:
                 self._have(recipe)
             else:
@@ -108,6 +111,8 @@ class ModelRoom:
             self._keys.pop(recipe, None)
             self._loaded.pop(recipe, None)
         self._drop_unused()
+        known_files = {recipe.model_file.sha256 for recipe in recipes.values()}
+        self._sizes = {key: size for key, size in self._sizes.items() if key[0] in known_files}
 
     def select(self, recipe: str) -> None:
         """Have the recipe's model there and warm, whatever must go for it; `ModelWarm`, or else why not, is posted."""

@@ -47,6 +47,13 @@ class LoadedRecipe:
         """The GenICam features that this recipe asks of one of its cameras."""
         return next((view.features for view in self.settings.views if view.camera == camera), {})
 
+    def prepares(self, name: str, camera: str, plan: PreparePlan | None) -> bool:
+        """Whether a picture that was prepared for the recipe of this name, by this plan, is one of this very recipe.
+
+        Another one of its name has other plans, unless pictures and model are the same for both; None = by the name.
+        """
+        return name == self.name and (plan is None or self.plans.get(camera) is plan)
+
     def setting(self, camera: str) -> Setting:
         """The same as an order to the camera."""
         return Setting(self.name, self.features(camera))
@@ -98,6 +105,11 @@ class Recipes(Mapping[str, LoadedRecipe]):
 
     def __len__(self) -> int:
         return len(self._now[0])
+
+    @property
+    def now(self) -> Mapping[str, LoadedRecipe]:
+        """For who looks more than once, on another thread: these stay as they are."""
+        return self._now[0]
 
     @property
     def bundles(self) -> Mapping[str, Bundle]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from edge_inspector.datatypes import InspectionResult, Mode, Reason
+from edge_inspector.datatypes import Evaluation, InspectionResult, Mode, Reason
 from edge_inspector.health.readings import PowerReading
 from edge_inspector.interfaces import PowerMode, PowerState, Vitals
 from edge_inspector.settings.power import TaktPolicy
@@ -19,7 +19,7 @@ from edge_inspector.station.parts import LoadedRecipe, Parts
 from edge_inspector.station.power_pace import PaceBook
 from edge_inspector.station.power_refusals import Refusals
 from edge_inspector.station.power_speeds import Speeds
-from edge_inspector.station.week import minute_of_week
+from edge_inspector.station.week import Week
 
 log = structlog.get_logger()
 OPEN_S = 20.0
@@ -68,7 +68,10 @@ class Power:
         self._opened = False
         self._part_ns = self._started_ns = parts.clock.monotonic_ns()
         self._decided_ns = _AT_ONCE
+        self._week = Week(parts.clock)
         self._change: _Change | None = None
+        self._to_order: PowerMode | None = None
+        self._reached: PowerMode | None = None
         self._hangs = False
         self._wanted_model = ""
         self._fresh = True
@@ -102,6 +105,11 @@ class Power:
     def throttled(self) -> bool:
         return bool(self._board.heat)
 
+    @property
+    def changing(self) -> bool:
+        """Whether the mode is being changed, or is about to be: nothing may begin now."""
+        return self._change is not None
+
     def filled(self, vitals: Vitals) -> Vitals:
         """With what the board says of itself."""
         return self._board.filled(vitals)
@@ -126,6 +134,9 @@ class Power:
         if before is not None and now is not None and before.number != now.number:
             self._pace.begin()
             self._booking.event("info", "power_mode", f"{before.name} -> {now.name}, which this station did not order")
+            if self._reached is not None and self._reached.number == before.number:
+                self._refusals.contested(before, f"the power mode {before.name} was changed to {now.name} by others")
+            self._reached = None
 
     def changed(self, event: PowerChanged) -> None:
         """The board has done what was ordered, or not; an answer that comes late is a reading like others."""
@@ -133,6 +144,8 @@ class Power:
         if change is None or change.ordered_ns is None or change.answer is not None:
             self._hangs = False
             self.read(PowerRead(event.state))
+            if not event.error:
+                self._refusals.reached(event.mode)
             return
         before = self._board.mode
         self._read(event.state)
@@ -152,12 +165,13 @@ class Power:
         if late and not self._exposing(result.trigger.seq):
             self.late()
         elif not late:
-            self._pace.part(result.cycle_ms)
             self._board.part(late=False)
+            if result.evaluation is not Evaluation.UNDEFINED:  # what was not judged took as long as its fault
+                self._pace.part(result.cycle_ms)
 
     def late(self) -> None:
         """A part was not judged in time, or was refused for want of room."""
-        self._pace.late(self._recipe().name, self._board.mode, blame=not self.throttled)
+        self._pace.late(self._recipe().name, self._board.mode, blame=not self._board.heat_suspected)
         self._board.part(late=True)
         self._decided_ns = _AT_ONCE
 
@@ -198,6 +212,12 @@ class Power:
         if not self._wanted_model and not self._starting:  # parts come: what was not decided by now can wait
             self._fresh = False
 
+    def told(self) -> None:
+        """PLC and broker know what `look` has come to: a change is ordered when READY is low."""
+        mode, self._to_order = self._to_order, None
+        if mode is not None:
+            self.order(mode)
+
     # --- how ----------------------------------------------------------------------------------------------------------
 
     @property
@@ -226,11 +246,13 @@ class Power:
         mode = self._board.mode
         pace = self._pace.pace(recipe, mode, self._speeds.p99_ms(recipe), fresh=self._fresh)
         board = Board(self._board.modes, mode, self.throttled, self._refusals.barred())
-        choice = choose(policy, board, pace, minute_of_week(self._clock))
+        choice = choose(policy, board, pace, self._week.minute())
         self._fresh = False
         self._advise(choice)
         if choice.mode is not None and (choice.at_once or now - self._part_ns >= policy.pause_s * 1e9):
             self._change = _Change(choice.mode, choice.why, now)
+            if choice.blames and mode is not None:
+                self._pace.hold(recipe.name, mode)
             log.info("power_mode_change", mode=choice.mode.name, why=choice.why)
 
     def _advise(self, choice: Choice) -> None:
@@ -242,13 +264,14 @@ class Power:
         """Nothing is open any more."""
         if change.ordered_ns is None:
             self._change = replace(change, ordered_ns=now)
-            self.order(change.mode)
+            self._to_order = change.mode
 
     def _give_up(self, change: _Change, now: int) -> None:
         """The thread hangs in the driver: parts are inspected in whatever mode the board is."""
-        timeout_s = 0.0 if self._plan is None else self._plan.settings.timeout_s
-        if change.ordered_ns is None or change.answer is not None:
+        if change.ordered_ns is None or change.answer is not None or self._plan is None:
             return
+        settings = self._plan.settings
+        timeout_s = settings.timeout_s * (2 if settings.lock_clocks else 1)
         if now - change.ordered_ns <= (timeout_s + OVERTIME_S) * 1e9:
             return
         self._hangs = True
@@ -261,11 +284,13 @@ class Power:
         self._board.changed()
         if event.error:
             text = f"the power mode {change.mode.name} was not reached ({change.why}): {event.error}"
-            again = self._refusals.refused(change.mode, text, for_good=event.for_good)
+            there = event.state.mode is not None and event.state.mode.number == change.mode.number
+            again = self._refusals.refused(change.mode, text, for_good=event.for_good, there=there)
             self._booking.event("warning", "power_mode_failed", f"{text}; {again}")
             return
         self._changes += 1
-        self._refusals.reached()
+        self._refusals.reached(change.mode)
+        self._reached = change.mode
         who = "" if self._policy is None else f":{self._policy.kind}"
         self._booking.audit(f"power{who}", "power_mode_changed", f"{was} -> {change.mode.name}: {change.why}")
 

@@ -42,15 +42,18 @@ class PaceBook:
 
     def late(self, recipe: str, mode: PowerMode | None, *, blame: bool) -> None:
         """A part missed its deadline; `blame`: the mode is too slow for it, and not, say, the heat."""
-        now = self._clock.monotonic_ns()
-        self._since_ns = now
+        self._since_ns = self._clock.monotonic_ns()
         if mode is not None and blame:
-            key = (recipe, mode.number)
-            _, hold_s = self._held.get(key, (0, self._hold_s / 2))
-            if not self._late:
-                hold_s = min(2 * hold_s, LONGEST_HOLD_S)
-            self._held[key] = (now + round(hold_s * 1e9), hold_s)
+            self.hold(recipe, mode)
         self._late = True
+
+    def hold(self, recipe: str, mode: PowerMode) -> None:
+        """The mode has turned out to be too slow for the recipe."""
+        key = (recipe, mode.number)
+        _, hold_s = self._held.get(key, (0, self._hold_s / 2))
+        if not self._late:
+            hold_s = min(2 * hold_s, LONGEST_HOLD_S)
+        self._held[key] = (self._clock.monotonic_ns() + round(hold_s * 1e9), hold_s)
 
     def pace(self, recipe: LoadedRecipe, mode: PowerMode | None, p99_ms: Mapping[str, float], *, fresh: bool) -> Pace:
         now, settings = self._clock.monotonic_ns(), recipe.settings

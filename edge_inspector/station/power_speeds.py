@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from edge_inspector.engine.files import sync
 from edge_inspector.errors import ConfigError
+from edge_inspector.health.finding import text
 from edge_inspector.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 FILE = "power.json"
 """In the state folder."""
+_BOARD = ("proc/device-tree/model", "etc/nv_tegra_release", "etc/nvpmodel.conf")
+"""Which board it is, which JetPack it runs, and what its modes are."""
 
 
 class Measured(Settings):
@@ -44,8 +49,13 @@ class Measured(Settings):
 _TABLE = TypeAdapter(list[Measured])
 
 
+def runs_on(backend: str, root: Path) -> str:
+    """What a part's time depends on besides its recipe, in words: the backend's settings and the board."""
+    return json.dumps([backend, *(text(root, path) for path in _BOARD)])
+
+
 def fingerprint(recipe: LoadedRecipe, backend: str) -> str:
-    """Of all that says how long a part takes; `backend` are its settings in words. 16 hex digits."""
+    """Of all that says how long a part takes; `backend` as `runs_on` has it. 16 hex digits."""
     views = [
         (plan.input, plan.roi, plan.tiling, None if plan.calibration is None else plan.calibration.image_hw)
         for plan in recipe.plans.values()
@@ -65,13 +75,19 @@ def read_table(path: Path) -> list[Measured]:
 
 
 def write_table(path: Path, rows: Sequence[Measured]) -> None:
-    """Whole or not at all."""
-    beside = path.with_suffix(".new")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump([row.model_dump() for row in rows], file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    """Whole or not at all, and on the disk when it returns."""
+    new, beside = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # root may write into another user's folder
+    try:
+        with os.fdopen(new, "w", encoding="utf-8") as file:
+            json.dump([row.model_dump() for row in rows], file, indent=1)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+    sync(path.parent)
 
 
 def merged(before: Sequence[Measured], now: Sequence[Measured]) -> list[Measured]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -18,6 +19,8 @@ READ_S = 2.0
 VERIFY_READS = 6
 """So often the board is asked for its mode after a change; jtop's answer may be some seconds old."""
 VERIFY_S = 0.5
+ORDER_S = 10.0
+"""An order that could not be begun in this time is dropped: the station may inspect again by the time it is done."""
 
 
 class OpenedPower(PowerControl, Protocol):
@@ -38,6 +41,7 @@ class PowerThread:
         lock_clocks: bool = False,
         read_s: float = READ_S,
         verify_s: float = VERIFY_S,
+        order_s: float = ORDER_S,
     ) -> None:
         self._open = open_control
         self._read_speeds = read_speeds
@@ -45,12 +49,13 @@ class PowerThread:
         self._lock_clocks = lock_clocks
         self._read_s = read_s
         self._verify_s = verify_s
-        self._orders: queue.SimpleQueue[PowerMode | None] = queue.SimpleQueue()
+        self._order_s = order_s
+        self._orders: queue.SimpleQueue[tuple[PowerMode, float] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
 
     def order(self, mode: PowerMode) -> None:
         """Change to this mode; `PowerChanged` says what came of it."""
-        self._orders.put(mode)
+        self._orders.put((mode, time.monotonic() + self._order_s))
 
     def stop(self) -> None:
         self._stopping.set()
@@ -82,15 +87,17 @@ class PowerThread:
         if self._lock_clocks:
             self._hold_clocks(control)
         while not self._stopping.is_set():
-            mode = None
+            order = None
             with suppress(queue.Empty):
-                mode = self._orders.get(timeout=self._read_s)
+                order = self._orders.get(timeout=self._read_s)
             if self._stopping.is_set():
                 return
-            self._post(PowerRead(control.state()) if mode is None else self._change(control, mode))
+            self._post(PowerRead(control.state()) if order is None else self._change(control, *order))
 
-    def _change(self, control: PowerControl, mode: PowerMode) -> PowerChanged:
+    def _change(self, control: PowerControl, mode: PowerMode, begin_by: float) -> PowerChanged:
         """The board's own word counts, whatever the order came to."""
+        if time.monotonic() > begin_by:
+            return PowerChanged(mode, control.state(), f"the board was busy for over {self._order_s:g} s before")
         error, for_good = "", False
         try:
             control.set_mode(mode)

@@ -47,14 +47,15 @@ def readings(
 
 def _engines(line: Line, gpu: GpuThread) -> tuple[EngineReading, ...]:
     parts = line.parts
+    recipes = parts.recipes.now  # a reload may swap them in the middle
     return tuple(
         EngineReading(
             name,
-            parts.recipes[name].model_hash,
+            recipes[name].model_hash,
             type(parts.backend).__name__.removesuffix("Backend").lower(),
             parts.backend.options.precision,
             memory_bytes or None,
         )
         for name, memory_bytes in gpu.loaded().items()
-        if name in parts.recipes
+        if name in recipes
     )

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edge_inspector.datatypes import FeatureValue
+from edge_inspector.engine.files import sync
 from edge_inspector.errors import StorageError
 from edge_inspector.stages.camera_reference import Reference, Spread
 
@@ -42,7 +43,8 @@ _FACTS = TypeAdapter(Facts)
 def write_reference(folder: Path, recipe: str, camera: str, reference: Reference, facts: Facts) -> str:
     """Write both files; returns the sha256. The picture's three channels are the lowest, middle and highest values.
 
-    StorageError: they cannot be written; what was there may be damaged then, and says so when it is read.
+    The new picture waits beside the old one until its facts are there: whenever the power goes, the old pair is there
+    or the new one. StorageError: they cannot be written; what was there is there still.
     """
     stacked = np.dstack([reference.low, reference.median, reference.high])
     content = cv2.imencode(".png", stacked, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
@@ -51,8 +53,10 @@ def write_reference(folder: Path, recipe: str, camera: str, reference: Reference
     path = folder / FOLDER / recipe / f"{camera}.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, content)
+        _settle(path)
+        _put(_waiting(path), content)
         _put(path.with_suffix(".json"), json.dumps(asdict(facts), indent=1).encode())
+        _settle(path)
     except OSError as exc:
         raise StorageError(
             f"reference {path} cannot be written: {exc.strerror}; free space, or let this user write there"
@@ -64,8 +68,7 @@ def read_reference(folder: Path, recipe: str, camera: str) -> tuple[Reference, F
     """None = there is none. StorageError: it is damaged or was changed, and has to be taken again."""
     path = folder / FOLDER / recipe / f"{camera}.png"
     try:
-        content = path.read_bytes()
-        facts = _FACTS.validate_json(path.with_suffix(".json").read_bytes())
+        path, content, facts = _pair(path)
     except FileNotFoundError:
         return None
     except OSError as exc:
@@ -81,14 +84,39 @@ def read_reference(folder: Path, recipe: str, camera: str) -> tuple[Reference, F
     return Reference(low, median, high, facts.focus, facts.spread), facts
 
 
+def _waiting(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def _pair(path: Path) -> tuple[Path, bytes, Facts]:
+    """The picture that the facts are of, or else the one that bears the name. OSError, ValidationError."""
+    facts = _FACTS.validate_json(path.with_suffix(".json").read_bytes())
+    waiting = _waiting(path)
+    if waiting.exists() and _sum(content := waiting.read_bytes(), facts) == facts.sha256:
+        return waiting, content, facts
+    return path, path.read_bytes(), facts
+
+
+def _settle(path: Path) -> None:
+    """Give the picture that the facts are of its name. OSError."""
+    try:
+        found = _pair(path)[0]
+    except (FileNotFoundError, ValidationError):
+        return
+    if found != path:
+        found.replace(path)
+        sync(path.parent)
+
+
 def _put(path: Path, content: bytes) -> None:
-    """All of it or nothing, also after a power cut."""
+    """All of it or nothing, also after a power cut, and on the disk when it returns."""
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    sync(path.parent)
 
 
 def _sum(content: bytes, facts: Facts) -> str:

@@ -199,12 +199,15 @@ class Reload:
 async def hangups(reload: Reload, stop: Callable[[], None]) -> None:
     """SIGHUP orders a reload; but when the terminal that the station was started on is gone, it means the end."""
     on_terminal = sys.stderr.isatty()
-    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
-        async for _ in signals:
-            if on_terminal and not os.isatty(sys.stderr.fileno()):
-                stop()
-            else:
-                reload.order(BY_SIGNAL, None, lambda _: None)
+    try:
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            async for _ in signals:
+                if on_terminal and not os.isatty(sys.stderr.fileno()):
+                    stop()
+                else:
+                    reload.order(BY_SIGNAL, None, lambda _: None)
+    finally:  # it would end the process before the books are closed
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _keep(state_dir: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_inspector.station.parts import LoadedRecipe, RecipeSet
 
@@ -11,6 +11,8 @@ from edge_inspector.station.parts import LoadedRecipe, RecipeSet
 @dataclass(frozen=True)
 class Differences:
     """`recipes` is the new set, in which a recipe that is as it was is still the same object.
+
+    One that is another but for pictures and model has the same plans: by them its pictures are known.
 
     `changed` are the names of recipes that were there before and are others now; `outdated` those, new and gone ones
     too, for which model and cameras must be made ready anew.
@@ -31,6 +33,8 @@ def differences(before: RecipeSet, after: RecipeSet, *, proven: bool) -> Differe
         for name in changed
         if _other_pictures(name, before, after) or (proven and _other_proof(name, before, after))
     }
+    for name in changed - outdated:
+        recipes[name] = replace(recipes[name], plans=before.recipes[name].plans)
     return Differences(recipes, changed, frozenset(outdated))
 
 

@@ -41,7 +41,7 @@ def read_again(
 ) -> FileNow | tuple[str, ...]:
     """What the file says, or all that is wrong with it. `before` is what the station runs by, `proven` as elsewhere."""
     try:
-        now = again()
+        return _compared(before, again(), clock, proven=proven)
     except ConfigError as exc:
         return tuple(str(exc).splitlines())
     except OSError as exc:
@@ -49,6 +49,9 @@ def read_again(
     except Exception as exc:  # a file that even the checks cannot stand must not end a running station
         log.error("station_file_not_checked", error=repr(exc), exc_info=exc)
         return (f"the checks themselves failed: {exc!r}",)
+
+
+def _compared(before: RecipeSet, now: RecipeSet, clock: Clock, *, proven: bool) -> FileNow:
     found = differences(before, now, proven=proven)
     for name in found.outdated & now.recipes.keys():
         for plan in now.recipes[name].plans.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -24,7 +24,6 @@ HEALTHY_S = 60.0
 """A station that has served for so long was started well."""
 NO_WORD = "it was killed, or the watchdog ended it"
 _STEP_S = 1.0
-_STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 def wait_s(failed: int) -> float:
@@ -49,21 +48,19 @@ class Restarts:
         folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         return cls(Path(folder) if folder and notifier.manager.address else None)
 
-    def begin(self, notifier: Notifier, pause: Callable[[float], bool] | None = None) -> bool:
-        """Wait as long as is due, then count this start as failed until it turns out well; False = told to stop.
-
-        `pause` waits, and gives whether somebody wants the process to stop; None = it looks for SIGTERM and SIGINT.
-        """
+    def begin(self, notifier: Notifier, pause: Callable[[float], None] = time.sleep) -> None:
+        """Wait as long as is due, then count this start as failed until it turns out well."""
         due_s = wait_s(self.failed)
         if due_s:
             until = datetime.now().astimezone() + timedelta(seconds=due_s)
             text = f"start {self.failed + 1} in a row waits until {until:%H:%M:%S %Z}; the last one failed: {self.why}"
             log.warning("start_waits", seconds=due_s, failed=self.failed, error=self.why)
-            if not _waited(due_s, text, notifier, pause or _paused):
-                self.clean()
-                return False
+            left_s = due_s
+            while left_s > 0:
+                notifier.starting(text, within_s=30.0)
+                pause(min(_STEP_S, left_s))
+                left_s -= _STEP_S
         self._write(self.failed + 1, NO_WORD)
-        return True
 
     def healthy(self) -> None:
         """The station has served for `HEALTHY_S`: its next failure is the first one."""
@@ -84,11 +81,13 @@ class Restarts:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """An expected error ends the start."""
+        """An error ends the start."""
         try:
             yield
-        except (EdgeInspectorError, OSError) as exc:
-            self.ended(str(exc) or type(exc).__name__)
+        except Exception as exc:
+            expected = isinstance(exc, (EdgeInspectorError, OSError))
+            name, text = type(exc).__name__, str(exc)
+            self.ended((text if expected else f"{name}: {text}") if text else name)
             raise
 
     def _past(self) -> tuple[int, str]:
@@ -113,22 +112,3 @@ class Restarts:
             os.replace(part, self._path)
         except OSError as exc:
             log.warning("starts_not_counted", error=str(exc))
-
-
-def _waited(due_s: float, text: str, notifier: Notifier, pause: Callable[[float], bool]) -> bool:
-    left_s = due_s
-    while left_s > 0:
-        notifier.starting(text, within_s=30.0)
-        step_s = min(_STEP_S, left_s)
-        if pause(step_s):
-            return False
-        left_s -= step_s
-    return True
-
-
-def _paused(seconds: float) -> bool:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    try:
-        return signal.sigtimedwait(_STOPS, seconds) is not None
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -20,9 +20,11 @@ STALE_S = 1.5
 HUNG_S = 12.0
 """After this long without progress the process ends, so that systemd starts a new one; a run may take 10 s."""
 LOAD_HUNG_S = 600.0
-"""So long may a model be loaded, from a slow disk onto a cold device."""
-HUNG_LOOKS = 10
-"""So many looks in a row must find it so: after the whole process stood still, every loop may sign again first."""
+"""So long may one model be loaded, from a slow disk onto a cold device."""
+PAUSE_S = 2.0
+"""Longer than this between two looks: the whole process stood still, and nothing hangs because of that."""
+FEEDS = 20
+"""Times that the watchdog is fed within its time: an end by ourselves needs most of it, from when it begins."""
 STATUS_S = 1.0
 """How often the status line may change."""
 
@@ -44,7 +46,7 @@ class Supervision:
         self._notifier = notifier
         self._check_builds = check_builds
         self._clock = line.parts.clock
-        self._hung_looks = 0
+        self._looked_ns = self._resumed_ns = self._clock.monotonic_ns()
         self._fed_ns = self._told_ns = 0
         self._status = ""
 
@@ -62,8 +64,8 @@ class Supervision:
         line.cameras.check()
         line.outputs.check()
         self._check_builds()
-        self._end_what_hangs()
-        if line.scarcity.spent is not None and not line.work.open:
+        self._end_what_hangs(now)
+        if line.scarcity.spent is not None and not line.work.open and not line.links.telling:
             raise line.scarcity.spent
         stale = self._progress.stale(STALE_S)
         if not stale:
@@ -73,18 +75,22 @@ class Supervision:
             line.events.put_nowait(Pulse(alive=not stale))
         self._tell(now, stale)
 
-    def _end_what_hangs(self) -> None:
-        hung = self._progress.stale(HUNG_S)
-        self._hung_looks = self._hung_looks + 1 if hung else 0
-        if self._hung_looks >= HUNG_LOOKS:
+    def _end_what_hangs(self, now: int) -> None:
+        """Only of a process that was awake: one that was stopped, or whose machine stood still, shows no progress."""
+        if now - self._looked_ns > PAUSE_S * 1e9:
+            self._resumed_ns = now
+        self._looked_ns = now
+        awake_s = (now - self._resumed_ns) / 1e9
+        hung = self._progress.stale(HUNG_S) if awake_s > HUNG_S else []
+        if hung:
             raise StationHung(f"no progress for {HUNG_S:g} s in: {', '.join(hung)}")
-        loading = self._progress.resting(LOAD_HUNG_S)
+        loading = self._progress.resting(LOAD_HUNG_S) if awake_s > LOAD_HUNG_S else []
         if loading:
             raise StationHung(f"a model has been loading for {LOAD_HUNG_S:g} s in: {', '.join(loading)}")
 
     def _feed(self, now: int) -> None:
         every_s = self._notifier.manager.watchdog_s
-        if every_s is not None and now - self._fed_ns >= every_s / 4 * 1e9:
+        if every_s is not None and now - self._fed_ns >= every_s / FEEDS * 1e9:
             self._fed_ns = now
             self._notifier.alive()
 

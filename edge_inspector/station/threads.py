@@ -161,7 +161,7 @@ class Threads:
         """A verdict waits for it."""
 
         def at_once() -> None:
-            self.real_time.prefer()
+            self.real_time.prefer(below=1)
             work()
 
         return at_once

@@ -148,7 +148,8 @@ class Learner:
         if noted:
             self._drift = drift
             self._noted.append(Noted(after=self.seq, drift=drift))
-        self._judged(part)
+        if part.seq > self.seq:  # else it was accepted when this recipe had other rules
+            self._judged(part)
         return noted
 
     def hear(self, part: ScoredPart, good: bool) -> bool:

@@ -20,6 +20,9 @@ from edge_inspector.station.threshold_orders import ThresholdOrders
 from edge_inspector.station.threshold_parts import InOrder
 from edge_inspector.store.peaks import ScoredPart
 
+MOST_GONE = 32
+"""Recipes that are not in the file any more, and of which is known what they had learnt."""
+
 
 class Thresholds:
     """Owned by the line loop; learns from each production part once, in the order of their numbers."""
@@ -34,6 +37,10 @@ class Thresholds:
         self._alarms: dict[str, str] = {}
         self._left: Mapping[str, Learner] = {}
         """Of the recipes before: a picture that was there when others came is still judged by them."""
+        self._gone: dict[str, Learner] = {}
+        """Of recipes that a reload has taken away: it may bring them back."""
+        self._limits: dict[str, LimitsFile] = {}
+        """Of each recipe the newest that there are, which may hold again when the recipe is as it was."""
         self.learners: Mapping[str, Learner] = {
             name: Learner(recipe, parts.configuration.values.get(f"recipes.{name}.golden", ""))
             for name, recipe in parts.recipes.items()
@@ -64,12 +71,15 @@ class Thresholds:
     def renewed(self, configuration: Configuration) -> None:
         """The station has other recipes: what was learnt goes on wherever it still holds."""
         self._now_put_down()
-        before, last = self.learners, max((one.seq for one in self.learners.values()), default=0)
+        before, last = self.learners, self._parts.ledger.next_seq - 1
         learners = {}
         for name, recipe in self._parts.recipes.items():
-            old = before.get(name)
+            old = before.get(name) or self._gone.pop(name, None)
             same = old is not None and old.recipe is recipe
             learners[name] = old if old is not None and same else self._follower(recipe, old, configuration, last)
+        self._gone |= {name: one for name, one in before.items() if name not in learners}
+        while len(self._gone) > MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         self._left = before
         self.learners = self._orders.learners = learners
         self._alarms = {name: learner.alarm for name, learner in learners.items()}
@@ -145,12 +155,12 @@ class Thresholds:
             threshold_book.put_down_noted(self._parts, learner)
 
     def _follower(self, recipe: LoadedRecipe, old: Learner | None, configuration: Configuration, last: int) -> Learner:
-        """Learns for a recipe that is another one now, or new; `last` is the newest part that anybody has seen."""
+        """Learns for a recipe that is another one now, or new; `last` is the newest part that was accepted before."""
         learner = Learner(recipe, configuration.values.get(f"recipes.{recipe.name}.golden", ""))
         learner.seq = last
         if old is not None:
             learner.set_release(old.release)
-            self._limit(learner, old.limits)
+            self._limit(learner, old.limits or self._limits.get(recipe.name))
         why = "" if old is None else learner.take_up(old.put_down()(), None, ())
         if why:
             learner.seq = last
@@ -173,6 +183,8 @@ class Thresholds:
 
     def _limit(self, learner: Learner, limits: LimitsFile | None) -> None:
         """Take these limits, if they hold."""
+        if limits is not None:
+            self._limits[learner.name] = limits
         why = "" if limits is None else learner.why_not(limits)
         if why:
             text = f"recipe {learner.name}: its limits do not hold: {why}; run `edge-inspector thresholds limits` again"

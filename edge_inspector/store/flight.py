@@ -81,12 +81,16 @@ class FlightRecord:
         """Map the file, making it when there is none. StorageError: no room, no right, or another process has it."""
         try:
             self._file = self._open()
+            try:
+                self._map = self._map_file(self._file.fileno(), os.fstat(self._file.fileno()).st_size)
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as exc:
             raise StorageError(
                 f"flight record {self.path} cannot be made with {self._slots} slots of {SLOT_BYTES} bytes: {exc}; "
                 "give the runtime folder more room or make it writable"
             ) from exc
-        self._map = self._map_file(self._file.fileno(), os.fstat(self._file.fileno()).st_size)
         self._read_all()
         return self
 

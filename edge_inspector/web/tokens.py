@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal, get_args
 
+from edge_inspector.engine.files import sync
 from edge_inspector.errors import ConfigError
 
 Role = Literal["reader", "operator", "engineer"]
@@ -137,7 +138,7 @@ class TokenFile:
             os.close(lock)
 
     def _write(self, tokens: Sequence[Token]) -> None:
-        """Whole or not at all, also through a power cut."""
+        """Whole or not at all, and on the disk when it returns: no power cut brings a removed token back."""
         part = self.path.with_name(f".{self.path.name}.part")
         text = json.dumps({"schema": 1, "tokens": [asdict(token) for token in tokens]}, indent=2) + "\n"
         part.unlink(missing_ok=True)
@@ -146,6 +147,7 @@ class TokenFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, self.path)
+        sync(self.path.parent)
 
 
 def _read(path: Path) -> tuple[Token, ...]:

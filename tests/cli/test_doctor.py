@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 from edge_inspector.calibration.file import calibration_text
 from edge_inspector.cameras import basler, folder, opencv
 from edge_inspector.cameras.basler import CameraInfo
+from edge_inspector.cli import doctor as doctor_command
 from edge_inspector.cli.doctor_cameras import Seen, access, camera_findings, connects
 from edge_inspector.cli.main import app
 from edge_inspector.datatypes import Calibration
+from edge_inspector.health import unit
 from edge_inspector.health.finding import Finding
 from edge_inspector.health.usb import UsbCamera
 from edge_inspector.health.video import VideoDevice
@@ -194,6 +196,29 @@ def test_a_stream_is_asked_whether_it_answers_and_its_password_is_not_shown(root
     told = looked_for(root, settings, "Connection refused")
     assert (told.level, told.found) == ("fail", "cam.example:554 does not answer: Connection refused")
     assert "secret" not in str(told)
+
+
+@pytest.mark.parametrize("port", ["notaport", "99999"])
+def test_a_stream_without_a_port_fails_and_its_password_is_not_shown(root: Path, port: str) -> None:
+    settings = of_type(opencv.Config, source=f"rtsp://user:secret@cam.example:{port}/stream")
+    found = looked_for(root, settings, "")
+    assert (found.level, found.found) == ("fail", "source is no URL with a port of digits")
+    assert "secret" not in str(found)
+
+
+def test_a_name_that_no_host_can_have_is_told() -> None:
+    assert connects("a..b", 1) == "no name of a host"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("none.toml", "ls -d /etc/edge-inspector"), ("loop", "edge-inspector check")]
+)
+def test_a_station_file_that_is_not_there_names_what_helps(tmp_path: Path, name: str, remedy: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    draft, (found,) = doctor_command._read(tmp_path / name)
+    assert (draft, found.level, unit.unit_of(tmp_path / name)) == (None, "fail", "")
+    assert remedy in found.remedy
+    assert "sudo" not in found.remedy
 
 
 def test_nobody_listening_is_told_in_the_systems_words() -> None:

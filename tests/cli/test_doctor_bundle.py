@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -168,3 +169,69 @@ def test_the_command_writes_the_bundle_beside_its_page_and_exits_by_what_it_foun
     left = {one.name: one.stat().st_uid for one in (file.parent / "state").iterdir()}
     assert left.keys() <= {"ledger.sqlite", "ledger.sqlite-shm", "ledger.sqlite-wal"}
     assert set(left.values()) == {owner}, "what SQLite needs beside a book belongs to the book's owner"
+
+
+def in_bundle(file: Path, name: str = "support.zip") -> dict[str, str]:
+    path = file.parent / name
+    write_bundle(path, Asked(Path("/"), file, None, "edge-inspector@s.service", []), limit_s=30.0)
+    with zipfile.ZipFile(path) as made:
+        return {one.partition("/")[2]: made.read(one).decode() for one in made.namelist()}
+
+
+def test_secrets_of_a_broken_file_and_of_the_one_before_are_taken_out_of_logs(file: Path) -> None:
+    (file.parent / "state" / "station.last-good.toml").write_text(STATION.replace("mqtt.password", "old.password"))
+    (file.parent / "old.password").write_text("older-word-of-the-plant\n")
+    (file.parent / "logs" / "station.log").write_text("tried older-word-of-the-plant\n")
+    file.write_text(STATION + "[broken\n")
+    found = in_bundle(file)
+    assert found["journal.txt"].startswith("journal: *** ")
+    assert found["logs/station.log"] == "tried ***\n"
+
+
+def test_a_terminal_that_wraps_hides_no_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    (file.parent / "mqtt.password").write_text("seven words of one long pass phrase\n")
+    path = file.parent / "support.zip"
+    found = [judged("a.b", "", "fail", f"{'x' * 40} seven words of one long pass phrase", "e", "w", "r")]
+    write_bundle(path, Asked(Path("/"), file, None, "", found))
+    with zipfile.ZipFile(path) as made:
+        assert f"fail  a.b: {'x' * 40} ***\n" in made.read("support/doctor.txt").decode()
+
+
+def test_what_a_unit_sets_for_its_program_is_not_in_it(file: Path) -> None:
+    line = "printf '[Service]\\nEnvironment=\"PLANT=hunter3\" \\\\\\n  B=hunter4\\nUser=a\\nSetCredential=x:hunter5\\n'"
+    (file.parent / "bin" / "systemctl").write_text(f"#!/bin/sh\n{line}\n")
+    told = in_bundle(file)["unit.txt"]
+    assert told == "[Service]\nEnvironment=***\nUser=a\nSetCredential=***\n" * 2
+
+
+@pytest.mark.timeout(60)
+def test_hostile_files_among_the_logs_neither_stop_the_bundle_nor_get_into_it(file: Path) -> None:
+    logs = file.parent / "logs"
+    (logs / "station.log").write_text(f"{SECRET}\n" * (LOG_BYTES // len(SECRET) + 7))
+    (logs / "shadow.log").symlink_to(file)
+    (logs / "loop.log").symlink_to("loop.log")
+    os.mkfifo(logs / "pipe.log")
+    (logs / "core").write_bytes(b"\x7fELF\0\0word")
+    Path(os.fsdecode(bytes(logs) + b"/\xff\x1b[2J.log")).write_text("a\x1b[2Jb\n")
+    (logs / "..\\..\\evil").write_text("c\n")
+    found = written(file)
+    inside = sorted(name for name in found if name.startswith("logs/"))
+    assert [name.removeprefix("logs/").lstrip("0123456789") for name in inside] == [
+        "_.._.._evil",
+        "____2J.log",
+        "station.log",
+    ]
+    assert set(found["logs/station.log"].splitlines()) == {"***"}, "not even half of one at its beginning"
+    out = found["README.txt"].split("Left out, and why:")[1]
+    assert all(f"logs/{name}: " in out for name in ("shadow.log", "loop.log", "pipe.log", "core"))
+
+
+def test_with_sudo_the_bundle_belongs_to_who_called_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    monkeypatch.setenv("SUDO_UID", "4242")
+    monkeypatch.setenv("SUDO_GID", "4243")
+    written(file)
+    made = (file.parent / "support.zip").stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (4242, 4243, 0o600)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_inspector import config
-from edge_inspector.cli.doctor_engines import engine_finding, engine_findings, program
+from edge_inspector.cli.doctor_engines import engine_finding, engine_findings, engines_asked, program
 from edge_inspector.engine.fingerprint import Fingerprint
 from edge_inspector.engine.passport import Outcome, Passport, Proof
 from edge_inspector.engine.store import Stored
@@ -113,3 +113,36 @@ def test_a_backend_whose_library_is_missing_fails_in_its_own_words(tmp_path: Pat
     (one,) = of_station(tmp_path, "tensorrt")
     assert (one.check, one.level) == ("engine.backend", "fail")
     assert "tensorrt" in one.found.lower()
+
+
+def asked(folder: Path, script: str, limit_s: float = 30.0) -> list[Finding]:
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return list(engines_asked(folder / "station.toml", limit_s, str(python)))
+
+
+@pytest.mark.parametrize(
+    ("script", "limit_s", "found"),
+    [
+        ("exec sleep 60", 0.2, "has not answered within 0.2 s"),
+        ("kill -SEGV $$", 30.0, "it was ended by signal 11; it said nothing"),
+        ("echo 'a: driver'>&2; exit 3", 30.0, "a: driver"),
+        ("echo no JSON", 30.0, "Expecting value"),
+    ],
+)
+def test_a_gpu_that_hangs_or_crashes_fails_and_ends_only_the_program_that_asked(
+    tmp_path: Path, script: str, limit_s: float, found: str
+) -> None:
+    (one,) = asked(tmp_path, script, limit_s)
+    assert (one.check, one.level) == ("engine.backend", "fail")
+    assert found in one.found
+    assert "dmesg" in one.remedy
+
+
+def test_findings_come_through_whatever_else_the_libraries_print(tmp_path: Path) -> None:
+    (one,) = asked(
+        tmp_path,
+        """echo '[TRT] hello'; echo '== findings [{"check": "c", "subject": "", "level": "ok", "found": "f"}]'""",
+    )
+    assert one == Finding("c", "", "ok", "f")

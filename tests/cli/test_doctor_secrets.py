@@ -9,6 +9,7 @@ import pytest
 from edge_inspector.cli.doctor_secrets import secret_findings
 from edge_inspector.config.web import WebSettings
 from edge_inspector.outputs import mqtt, notify
+from edge_inspector.outputs.opcua_client.config import Config as ClientConfig
 
 
 def secret(folder: Path, mode: int) -> Path:
@@ -39,3 +40,11 @@ def test_every_key_that_names_a_secret_is_looked_at(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_for_check_to_tell(tmp_path: Path) -> None:
     assert not list(secret_findings({"people": notify.Config.model_validate({"urls_file": str(tmp_path / "none")})}))
+
+
+def test_the_key_of_an_opcua_client_is_looked_at(tmp_path: Path) -> None:
+    path = secret(tmp_path, 0o644)
+    link = ClientConfig.model_construct(
+        None, **dict[str, object]({**dict.fromkeys(ClientConfig.model_fields), "key": path})
+    )
+    assert [one.subject for one in secret_findings({"plc.line": link})] == ["plc.line.key"]

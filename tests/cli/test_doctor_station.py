@@ -16,6 +16,7 @@ import pytest
 from edge_inspector import config
 from edge_inspector.cli import doctor_station
 from edge_inspector.cli.doctor_checks import examined, guarded
+from edge_inspector.cli.doctor_time import left_behind
 from edge_inspector.config import StationConfig, last_good
 from edge_inspector.datatypes import Event, OutboxMessage
 from edge_inspector.health.finding import Finding, judged
@@ -235,3 +236,28 @@ def test_what_this_user_may_not_see_ends_those_checks_and_not_the_page(tmp_path:
     found = list(guarded("station", tmp_path / "s.toml", closed()))
     assert [(one.check, one.level) for one in found] == [("station.file", "ok"), ("station.not_seen", "warn")]
     assert found[1].remedy == f"sudo edge-inspector doctor --config {tmp_path / 's.toml'}"
+
+
+def test_what_hangs_ends_those_checks_and_not_the_page(tmp_path: Path) -> None:
+    goes_on = threading.Event()
+
+    def hanging() -> Iterator[Finding]:
+        yield judged("disk.free", "", "ok", "right")
+        goes_on.wait()
+
+    try:
+        found = list(guarded("disk", tmp_path / "s.toml", hanging(), limit_s=0.2))
+        assert [(one.check, one.level) for one in found] == [("disk.free", "ok"), ("disk.not_seen", "warn")]
+        assert "within 0.2 s" in found[1].found
+        assert left_behind()
+    finally:
+        goes_on.set()
+
+
+def test_what_cannot_be_understood_ends_those_checks_and_a_bug_ends_all(tmp_path: Path) -> None:
+    def odd(value: str) -> Iterator[Finding]:
+        yield judged("a", "", "ok", f"{int(value)} {value[5]}")
+
+    assert [one.check for one in guarded("a", tmp_path, odd("many"))] == ["a.not_seen"]
+    with pytest.raises(IndexError):
+        list(guarded("a", tmp_path, odd("1")))

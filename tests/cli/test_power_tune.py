@@ -60,3 +60,15 @@ def test_a_board_that_may_not_be_changed_is_left_as_it_is(station: Path, board: 
     assert said.endswith("nothing was measured; nothing was written\n")
     assert board.mode == "15W"
     assert not (station.parent / "state" / "power.json").exists()
+
+
+def test_a_damaged_table_does_not_stop_what_would_mend_it(station: Path, board: SimulatedBoard) -> None:
+    table = station.parent / "state" / "power.json"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text("[{")
+    try:
+        code, said = tune(station, board.root, "--mode", "25W")
+    finally:
+        table.unlink()
+    assert "a new one will be written" in said
+    assert (code, said.splitlines()[-1]) == (2, "nothing was measured; nothing was written")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from order_rig import order
+from order_rig import JumpingClock, order, quiet_line
 from station_rig import Rig
 
 from edge_inspector import config
 from edge_inspector.config import Problem, StationConfig, StationFileError
-from edge_inspector.datatypes import ThresholdState
+from edge_inspector.datatypes import Mode, Reason, ThresholdState
 from edge_inspector.interfaces import OrderAnswer
 from edge_inspector.settings.line_rules import AnyLineRule
 from edge_inspector.station.changes import Configuration, flat
-from edge_inspector.station.parts import Parts, Recipes, RecipeSet, StationFile
+from edge_inspector.station.events import FileRead, RecipesTaken
+from edge_inspector.station.line import Line
+from edge_inspector.station.model_room import Renewal
+from edge_inspector.station.parts import LoadedRecipe, Parts, Recipes, RecipeSet, StationFile
+from edge_inspector.station.rereading import read_again
 
 _FILE = """\
 schema = 1
@@ -94,3 +99,49 @@ class FileRig(Rig):
 
     async def reload(self, who: str = "anna") -> OrderAnswer:
         return await order(self, "reload", who)
+
+
+class Hands:
+    """A line, and what the GPU thread was told."""
+
+    def __init__(self, rig: FileRig, line: Line) -> None:
+        self.rig, self.line = rig, line
+        self.renewals: list[Renewal] = []
+        self.answers: list[OrderAnswer] = []
+        line.reload.order_renewal = self.renewals.append
+        line.reload.forget_builds = lambda _: None
+
+    async def reload(self) -> OrderAnswer | None:
+        """The file as it is now was read; None = it is not taken over yet."""
+        count = len(self.answers)
+        parts = self.line.parts
+        outcome = read_again(self.rig.read, self.line.reload._now, parts.clock, proven=parts.backend.proof != "none")
+        await self.line.handle(FileRead("anna", outcome, self.answers.append))
+        self.line.reload.look()
+        return self.answers[-1] if len(self.answers) > count else None
+
+    async def obey(self) -> None:
+        """As the GPU thread does."""
+        await self.line.handle(RecipesTaken(self.renewals[-1].number))
+        self.look()
+
+    def look(self) -> None:
+        self.line.reload.look()
+        self.line.changeover.look(self.line.work, self.line.condition)
+
+    @property
+    def now(self) -> LoadedRecipe:
+        return self.line.condition.recipe
+
+    async def part(self, part_id: str = "", mode: Mode = Mode.PRODUCTION) -> int:
+        self.line.condition.mode = mode
+        return self.line._accept(1, part_id, self.line.parts.clock.monotonic_ns(), None, 0)
+
+    async def settle(self, seq: int) -> None:
+        await self.line.work.advance(seq, lambda i, now: i.undefined(Reason.ABORTED, "", now))
+
+
+@asynccontextmanager
+async def hands(rig: FileRig) -> AsyncIterator[Hands]:
+    async with quiet_line(rig, JumpingClock()) as line:
+        yield Hands(rig, line)

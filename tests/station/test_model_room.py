@@ -93,6 +93,13 @@ def test_without_a_budget_every_model_stays(tmp_path: Path) -> None:
     assert room.kinds(ModelUnloaded) == []
 
 
+def test_each_model_has_its_own_time_to_load(tmp_path: Path) -> None:
+    room = Room(tmp_path, None)
+    begun: list[int] = []
+    room.room.preload("a", lambda: begun.append(len(room.backend.models)))
+    assert begun == [0, 1, 2]
+
+
 def test_the_model_of_the_recipe_in_use_is_kept_warm(tmp_path: Path) -> None:
     room = Room(tmp_path, None)
     room.room.preload("a")

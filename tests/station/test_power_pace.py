@@ -13,7 +13,7 @@ from station_rig import Rig
 from edge_inspector.stages.power_policy import Pace
 from edge_inspector.station.parts import LoadedRecipe
 from edge_inspector.station.power_pace import FEWEST, GOOD_AGAIN, LONGEST_HOLD_S, PaceBook
-from edge_inspector.station.week import minute_of_week
+from edge_inspector.station.week import Week
 
 HOLD_S = 60.0
 
@@ -104,13 +104,13 @@ class Calendar(JumpingClock):
 
     def __init__(self, utc: str, synced: bool = True) -> None:
         super().__init__()
-        self._utc, self._synced = utc, synced
+        self.utc_now, self.set_now = utc, synced
 
     def utc(self) -> str:
-        return self._utc
+        return self.utc_now
 
     def synced(self) -> bool:
-        return self._synced
+        return self.set_now
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,23 @@ class Calendar(JumpingClock):
     ],
 )
 def test_the_week_begins_on_monday_by_the_local_clock(utc: str, zone: str, minute: int) -> None:
-    assert minute_of_week(Calendar(utc), ZoneInfo(zone)) == minute
+    assert Week(Calendar(utc), ZoneInfo(zone)).minute() == minute
 
 
 def test_a_clock_that_is_not_set_knows_no_week() -> None:
-    assert minute_of_week(Calendar("1970-01-01T00:00:00.000Z", synced=False)) is None
+    clock = Calendar("1970-01-01T00:00:00.000Z", synced=False)
+    week = Week(clock, ZoneInfo("UTC"))
+    assert week.minute() is None
+    clock.utc_now, clock.set_now = "2026-11-23T06:00:00.000Z", True
+    assert week.minute() == 360
+    clock.utc_now, clock.set_now = "2026-11-23T23:00:00.000Z", False  # the time server went away
+    assert week.minute() == 1380
+
+
+@pytest.mark.parametrize(
+    ("utc", "minute"),
+    [("2026-10-25T00:30:00.000Z", 150), ("2026-10-25T01:30:00.000Z", 150), ("2027-03-28T01:00:00.000Z", 180)],
+    ids=["half past two", "half past two again", "three, and it was never two"],
+)
+def test_shifts_follow_the_clock_on_the_wall_when_it_is_put_on_or_back(utc: str, minute: int) -> None:
+    assert Week(Calendar(utc), ZoneInfo("Europe/Berlin")).minute() == 6 * 1440 + minute

@@ -10,7 +10,7 @@ from station_rig import Rig
 
 from edge_inspector.datatypes import Calibration, PreparePlan, Roi
 from edge_inspector.errors import ConfigError
-from edge_inspector.station.power_speeds import Measured, Speeds, fingerprint, merged, read_table, write_table
+from edge_inspector.station.power_speeds import Measured, Speeds, fingerprint, merged, read_table, runs_on, write_table
 
 
 def row(recipe: str, mode: str, p99_ms: float = 10.0, runs: str = "x", power_w: float | None = 20.0) -> Measured:
@@ -80,3 +80,45 @@ def test_what_was_measured_of_something_else_does_not_count(tmp_path: Path) -> N
         assert speeds.p99_ms(other) == {}
     assert Speeds([row("a", "15W", runs=fingerprint(recipe, "ort"))], "tensorrt").p99_ms(recipe) == {}
     assert speeds.p99_ms(replace(recipe, name="the same by another name")) == {"15W": 10.0}
+
+
+def test_what_was_measured_on_another_board_or_jetpack_or_with_other_modes_does_not_count(tmp_path: Path) -> None:
+    recipe = Rig(tmp_path).recipe("a")
+    files = [tmp_path / path for path in ("proc/device-tree/model", "etc/nv_tegra_release", "etc/nvpmodel.conf")]
+    rows = [row("a", "15W", runs=fingerprint(recipe, runs_on("ort", tmp_path)))]
+    assert Speeds(rows, runs_on("ort", tmp_path)).p99_ms(recipe) == {"15W": 10.0}
+    assert Speeds(rows, runs_on("tensorrt", tmp_path)).p99_ms(recipe) == {}
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("another")
+        assert Speeds(rows, runs_on("ort", tmp_path)).p99_ms(recipe) == {}
+        file.unlink()
+    assert Speeds(rows, runs_on("ort", tmp_path)).p99_ms(recipe) == {"15W": 10.0}
+
+
+def test_a_table_is_not_written_through_a_link_and_anybody_may_read_it(tmp_path: Path) -> None:
+    """Root tunes, and the folder is the station's: whoever has the station must not get at root's files with it."""
+    other = tmp_path / "shadow"
+    other.write_text("secret")
+    for name in ("power.json", "power.new", "power.json.new"):
+        (tmp_path / name).symlink_to(other)
+    write_table(tmp_path / "power.json", [row("a", "15W")])
+    assert other.read_text() == "secret"
+    assert not (tmp_path / "power.json").is_symlink()
+    assert (tmp_path / "power.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_before_and_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "power.json"
+    write_table(file, [row("a", "15W")])
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_table(file, [row("b", "15W")])
+    assert [path.name for path in tmp_path.iterdir()] == ["power.json"]
+    assert read_table(file) == [row("a", "15W")]

@@ -96,3 +96,18 @@ def test_a_board_that_cannot_be_opened_is_told() -> None:
     board.absent = "no socket"
     with running(board) as (_, next_of):
         assert next_of(PowerTrouble) == PowerTrouble("no socket")
+
+
+def test_an_order_that_has_waited_for_too_long_is_dropped() -> None:
+    """The board hung, the station has given the change up, and inspects parts."""
+    board = FakeBoard()
+    told: queue.Queue[LineEvent] = queue.Queue()
+    power = PowerThread(board.open, lambda: Speeds((), ""), told.put, read_s=60.0, verify_s=0.0, order_s=-1.0)
+    thread = threading.Thread(target=power.run, daemon=True)
+    power.order(W15)
+    thread.start()
+    while not isinstance(event := told.get(timeout=10), PowerChanged):
+        pass
+    assert (event.error, board.orders) == ("the board was busy for over -1 s before", [])
+    power.stop()
+    thread.join(10)

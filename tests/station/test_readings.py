@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from station_rig import Rig
 
 from edge_inspector.interfaces import TriggerRefused, Vitals
+from edge_inspector.station.supervision import HUNG_S
 from edge_inspector.store.notice import Notice
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +74,7 @@ async def test_everything_that_may_be_asked_for_is_there(rig: Rig) -> None:
         (engine,) = seen.engines
         assert (engine.recipe, engine.model, engine.backend, engine.memory_bytes) == ("r", "hash", "fake", 1)
         assert "line" in seen.progress_age_s
-        assert seen.hung_s == 30.0
+        assert seen.hung_s == HUNG_S
         assert isinstance(seen.vitals, Vitals)
 
 

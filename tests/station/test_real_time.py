@@ -57,6 +57,12 @@ def test_a_thread_gets_its_priority_and_its_cores_and_no_other_thread_does() -> 
 
 
 @needs_root
+def test_a_thread_that_works_for_the_loop_lets_it_go_first() -> None:
+    real_time = RealTime(settings(priority=20), lambda text: None)
+    assert on_a_thread(lambda: real_time.prefer(below=1))[:2] == (os.SCHED_FIFO, 19)
+
+
+@needs_root
 def test_what_an_urgent_thread_starts_has_no_priority() -> None:
     real_time = RealTime(settings(priority=20), lambda text: None)
     policies: list[int] = []
@@ -99,7 +105,7 @@ def test_a_unit_without_the_right_is_told_and_goes_on() -> None:
     ]
 
 
-@pytest.mark.parametrize("given", [{"priority": 0}, {"priority": 50}, {"cores": [-1]}, {"cores": [1024]}, {"fifo": 1}])
+@pytest.mark.parametrize("given", [{"priority": 1}, {"priority": 50}, {"cores": [-1]}, {"cores": [1024]}, {"fifo": 1}])
 def test_what_no_kernel_or_only_its_own_threads_may_have_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="RealTimeSettings"):
         settings(**given)

@@ -156,6 +156,7 @@ async def test_what_needs_a_restart_is_named_and_keeps_the_rest_out(rig: FileRig
         assert await judged(link, 1) is Evaluation.NOT_OK
 
 
+@pytest.mark.heavy
 async def test_an_engine_is_proven_by_the_new_limits_before_the_station_is_ready(rig: FileRig) -> None:
     """Where the backend keeps proofs: what was proven was another judgement."""
     del rig.recipes["other"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from file_rig import FileRig
-from order_rig import JumpingClock, quiet_line
+from file_rig import FileRig, hands
 
 from edge_inspector.datatypes import Mode, Picture, Reason
 from edge_inspector.interfaces import OrderAnswer
@@ -17,14 +14,10 @@ from edge_inspector.settings.adaptive import AdaptiveSettings
 from edge_inspector.settings.golden import HealthSettings
 from edge_inspector.settings.line_rules import ConsecutiveRule
 from edge_inspector.station.camera_health import Nothing
-from edge_inspector.station.events import FileRead, PostedPictures, RecipesTaken, ViewFailed
-from edge_inspector.station.line import Line
+from edge_inspector.station.events import PostedPictures, ViewFailed
 from edge_inspector.station.manual import _Request
-from edge_inspector.station.model_room import Renewal
-from edge_inspector.station.parts import LoadedRecipe
 from edge_inspector.station.reload import MOST_WAITING
 from edge_inspector.station.renewal import differences
-from edge_inspector.station.rereading import read_again
 
 pytestmark = pytest.mark.anyio
 GOLDEN = {"after_changeover": False, "parts": [{"id": "G", "expect": "OK"}, {"id": "B", "expect": "NOT_OK"}]}
@@ -38,59 +31,14 @@ def rig(tmp_path: Path) -> FileRig:
     return rig
 
 
-class Hands:
-    """A line, and what the GPU thread was told."""
-
-    def __init__(self, rig: FileRig, line: Line) -> None:
-        self.rig, self.line = rig, line
-        self.renewals: list[Renewal] = []
-        self.answers: list[OrderAnswer] = []
-        line.reload.order_renewal = self.renewals.append
-        line.reload.forget_builds = lambda _: None
-
-    async def reload(self) -> OrderAnswer | None:
-        """The file as it is now was read; None = it is not taken over yet."""
-        count = len(self.answers)
-        parts = self.line.parts
-        outcome = read_again(self.rig.read, self.line.reload._now, parts.clock, proven=parts.backend.proof != "none")
-        await self.line.handle(FileRead("anna", outcome, self.answers.append))
-        self.line.reload.look()
-        return self.answers[-1] if len(self.answers) > count else None
-
-    async def obey(self) -> None:
-        """As the GPU thread does."""
-        await self.line.handle(RecipesTaken(self.renewals[-1].number))
-        self.look()
-
-    def look(self) -> None:
-        self.line.reload.look()
-        self.line.changeover.look(self.line.work, self.line.condition)
-
-    @property
-    def now(self) -> LoadedRecipe:
-        return self.line.condition.recipe
-
-    async def part(self, part_id: str = "", mode: Mode = Mode.PRODUCTION) -> int:
-        self.line.condition.mode = mode
-        return self.line._accept(1, part_id, self.line.parts.clock.monotonic_ns(), None, 0)
-
-    async def settle(self, seq: int) -> None:
-        await self.line.work.advance(seq, lambda i, now: i.undefined(Reason.ABORTED, "", now))
-
-
-@asynccontextmanager
-async def hands(rig: FileRig) -> AsyncIterator[Hands]:
-    async with quiet_line(rig, JumpingClock()) as line:
-        yield Hands(rig, line)
-
-
 async def test_a_recipe_that_is_as_it_was_stays_the_same_object(rig: FileRig) -> None:
     async with hands(rig) as on:
         r, other = on.now, on.line.parts.recipes["other"]
         rig.recipes["other"] = replace(other)
         rig.judge_by("r", 0.7)
         assert (await on.reload()) is not None
-        assert on.now is rig.recipes["r"] is on.line.parts.recipes["r"] is not r
+        assert on.now is on.line.parts.recipes["r"] is not r
+        assert on.now.settings is rig.recipes["r"].settings
         assert on.line.parts.recipes["other"] is other
         assert not on.line.changeover.under_way
 
@@ -176,7 +124,7 @@ async def test_thresholds_go_on_with_what_they_have_learnt_where_it_still_holds(
         await on.reload()
         new = thresholds.learners["r"]
         assert new is not old
-        assert new.seq == 41
+        assert new.seq == (on.line.parts.ledger.next_seq - 1 if why else 41), "anew: from the next part on"
         assert (new._states["guarded"].frozen == learnt.frozen) is (not why)
         assert thresholds.learners["other"].recipe is on.line.parts.recipes["other"]
     told = rig.events("thresholds_anew")
@@ -204,7 +152,7 @@ async def test_master_parts_that_were_shown_before_prove_nothing_of_the_recipe_n
 
 async def test_line_rules_that_stay_go_on_counting_and_new_ones_begin(rig: FileRig) -> None:
     def rule(name: str, parts: int) -> ConsecutiveRule:
-        return ConsecutiveRule(kind="consecutive", name=name, parts=parts)
+        return ConsecutiveRule.model_validate({"kind": "consecutive", "name": name, "parts": parts})
 
     rig.line_rules = [rule("stays", 3), rule("changes", 3), rule("goes", 3)]
     async with hands(rig) as on:

@@ -13,6 +13,8 @@ from edge_inspector.health.power.tools import BoardTools
 from edge_inspector.interfaces import PowerControl, PowerMode, PowerState
 
 SOCKET = "run/edge-inspector-power/power.sock"
+HELPER_S = 30.0
+"""The root helper has done a change by then, or has given it up."""
 _MAX_ANSWER = 4096
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +54,18 @@ def serve(
             client, _ = listener.accept()
         except TimeoutError:
             return
-        with client, suppress(OSError):  # a client that went away misses its answer, no more
+        with client, _unbroken(), suppress(OSError):  # a client that went away misses its answer, no more
             _attend(client, board, allowed)
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """A stop waits for the end of a change, which would leave the board half changed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def peer(client: socket.socket) -> Peer:
@@ -70,10 +83,14 @@ def members_of(group: int) -> Callable[[Peer], bool]:
 
 
 def _attend(client: socket.socket, board: BoardTools, allowed: Callable[[Peer], bool]) -> None:
-    client.settimeout(ASK_S)
     caller = peer(client)
     request = _line(client)
-    answer = _carried_out(request, board) if allowed(caller) else "failed you may not change this machine's power mode"
+    if not allowed(caller):
+        answer = "failed you may not change this machine's power mode"
+    elif _gone(client):  # it has waited for too long, and counts on nothing being changed behind its back
+        answer = "failed you have gone"
+    else:
+        answer = _carried_out(request, board)
     sys.stderr.write(f"pid {caller.pid} of user {caller.uid}: {request!r}: {answer}\n")
     client.settimeout(ASK_S)
     client.sendall(answer.encode()[: MAX_ANSWER - 1] + b"\n")
@@ -81,13 +98,21 @@ def _attend(client: socket.socket, board: BoardTools, allowed: Callable[[Peer], 
 
 def _line(client: socket.socket) -> bytes:
     """The request; what is longer than any request comes back as it is, and is refused."""
-    said = b""
+    said, end = b"", time.monotonic() + ASK_S
     while len(said) <= _LONGEST and b"\n" not in said:
+        client.settimeout(max(end - time.monotonic(), 0.001))
         more = client.recv(_LONGEST + 1)
         if not more:
             break
         said += more
     return said
+
+
+def _gone(client: socket.socket) -> bool:
+    """Whether nobody is there any more to read the answer."""
+    poll = select.poll()
+    poll.register(client, 0)  # POLLHUP is told unasked
+    return bool(poll.poll(0))
 
 
 def _carried_out(request: bytes, board: BoardTools) -> str:

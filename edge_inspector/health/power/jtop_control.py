@@ -37,7 +37,7 @@ class JtopControl:
     def state(self) -> PowerState:
         own = self._sensors.read()
         said = self._jtop.reading(READ_S)
-        return own if said is None or _age_s(said) > STALE_S else self._merged(own, said)
+        return own if said is None or not abs(_age_s(said)) <= STALE_S else self._merged(own, said)
 
     def set_mode(self, mode: PowerMode) -> None:
         if self._sensors.needs_reboot(mode):  # jtop drops it in silence

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from edge_inspector.errors import ConfigError
-from edge_inspector.health.power.control import SOCKET, BoardControl, HelperControl, ReadOnlyControl, RootControl
+from edge_inspector.health.power.control import (
+    HELPER_S,
+    SOCKET,
+    BoardControl,
+    HelperControl,
+    ReadOnlyControl,
+    RootControl,
+)
 from edge_inspector.health.power.jtop_control import JtopControl
 from edge_inspector.health.power.table import TABLE
 
@@ -47,6 +54,11 @@ def open_power_control(through: Through = "auto", root: Path = Path("/"), timeou
         )
     if through == "root" and not _is_root():
         raise ConfigError("power as root: this program does not run as root; take the helper, or sudo")
+    if way == "helper" and timeout_s < HELPER_S:
+        raise ConfigError(
+            f"power through the helper: a time-out of {timeout_s:g} s, expected at least {HELPER_S:g} s; the helper may"
+            " take so long, and must not change the mode when nobody waits for it any more"
+        )
     if way == "helper":
         return HelperControl(root, timeout_s)
     if way == "jtop":

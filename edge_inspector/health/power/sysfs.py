@@ -52,11 +52,11 @@ def over_current_counts(root: Path) -> dict[str, int]:
 
 def total_w(root: Path, rails_w: Mapping[str, float]) -> float | None:
     """What the board takes as a whole, of its rails by name; None = that is not measured here."""
-    for name in _WHOLE_BOARD:
-        if name in rails_w:
-            return rails_w[name]
-    chips = {text(root, f"{folder}/name") for folder in _entries(root, _HWMON, "hwmon")}
-    return sum(rails_w.values()) if rails_w and _MONITOR in chips else None
+    total = next((rails_w[name] for name in _WHOLE_BOARD if name in rails_w), None)
+    if total is None and rails_w:
+        chips = {text(root, f"{folder}/name") for folder in _entries(root, _HWMON, "hwmon")}
+        total = sum(rails_w.values()) if _MONITOR in chips else None
+    return total if total is None or total >= 0 else None  # current does not flow backwards
 
 
 def gpu_load(root: Path) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,8 @@ class Connection:
         if client is None:
             return
         if not self._lost and self._connack is not None and not self._connack.is_failure:
-            client.disconnect()
+            with suppress(OSError):
+                client.disconnect()
         socket = client.socket()
         if socket is not None:
             socket.close()
@@ -93,16 +95,19 @@ class Connection:
             from paho.mqtt.packettypes import PacketTypes
             from paho.mqtt.reasoncodes import ReasonCode
 
-            client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+            with suppress(OSError):
+                client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
         self._lost = self._lost or "hung up"
         self.close()
 
     def subscribe(self, topic: str, qos: int = 0) -> None:
         """Ask for a topic; the broker's answer is not waited for."""
-        self._check(self._connected().subscribe(topic, qos=qos)[0])
+        with self._holding() as client:
+            self._check(client.subscribe(topic, qos=qos)[0])
 
     def unsubscribe(self, topic: str) -> None:
-        self._check(self._connected().unsubscribe(topic)[0])
+        with self._holding() as client:
+            self._check(client.unsubscribe(topic)[0])
 
     def send(self, messages: Sequence[Outgoing]) -> int:
         """Returns how many, from the first on, the broker has acknowledged: all, unless something came between.
@@ -136,7 +141,8 @@ class Connection:
 
     def send_unacknowledged(self, topic: str, payload: bytes) -> None:
         """At QoS 0: it may be lost."""
-        self._check(self._connected().publish(topic, payload, qos=0).rc)
+        with self._holding() as client:
+            self._check(client.publish(topic, payload, qos=0).rc)
 
     def fits(self, message: Outgoing) -> bool:
         """Whether the broker takes a packet of this size; what does not fit would end the connection."""
@@ -147,8 +153,9 @@ class Connection:
 
         What is asked is a subscription, which may be there already. OutputError when it is refused, or lost.
         """
-        rc, self._asked = self._connected().subscribe(topic, qos=1)
-        self._check(rc)
+        with self._holding() as client:
+            rc, self._asked = client.subscribe(topic, qos=1)
+            self._check(rc)
         end = time.monotonic() + self._config.ack_timeout_s
         while self._asked is not None:
             self._loop(LOOP_S)
@@ -239,10 +246,9 @@ class Connection:
 
     def _publish(self, message: Outgoing) -> int:
         properties = _properties("PUBLISH", message.properties) if message.properties else None
-        info = self._connected().publish(
-            message.topic, message.payload, qos=1, retain=message.retain, properties=properties
-        )
-        self._check(info.rc)
+        with self._holding() as client:
+            info = client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties)
+            self._check(info.rc)
         self._open.add(info.mid)
         return info.mid
 
@@ -293,11 +299,26 @@ class Connection:
         except (MQTTException, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error) as exc:
             self._lost = f"what came is no MQTT: {exc!r}"
             raise OutputError(f"{self._name}: {self._lost}; check host and port") from exc
+        except OSError as exc:
+            raise self._broken(exc) from exc
 
     def _connected(self) -> Client:
         if self._client is None or self._lost:
             raise OutputError(f"{self._name} is not connected: {self._lost or 'not opened'}")
         return self._client
+
+    @contextmanager
+    def _holding(self) -> Iterator[Client]:
+        """The client, for one call: paho wakes itself through a pair of sockets, and lets out what the system says of it."""
+        client = self._connected()
+        try:
+            yield client
+        except OSError as exc:
+            raise self._broken(exc) from exc
+
+    def _broken(self, error: OSError) -> OutputError:
+        self._lost = f"the connection broke: {error}"
+        return OutputError(f"{self._name}: {self._lost}")
 
     def _check(self, rc: int) -> None:
         from paho.mqtt.client import error_string

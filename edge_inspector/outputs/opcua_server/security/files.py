@@ -78,7 +78,7 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def made_private(path: Path) -> bool:
@@ -120,7 +120,8 @@ def _give(what: Path | int, folder: Path) -> None:
         os.lchown(what, owner.st_uid, owner.st_gid)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Returns when the disk has this folder's list of names. OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,7 +21,7 @@ from edge_inspector.outputs.opcua_server.security.certificates import (
     uris,
     valid,
 )
-from edge_inspector.outputs.opcua_server.security.files import READABLE, Pki, write_file
+from edge_inspector.outputs.opcua_server.security.files import READABLE, Pki, sync, write_file
 from edge_inspector.outputs.opcua_server.security.trust import files_in
 
 MIN_DIGITS = 16
@@ -106,6 +106,7 @@ def distrust(pki: Pki, digits: str) -> Kept:
     for one in trusted:
         if one.thumbprint == found.thumbprint:
             one.file.unlink(missing_ok=True)
+    sync(pki.trusted)  # no power cut brings the trust back
     return found
 
 
