@@ -8,16 +8,18 @@ PYTEST_ARGS ?=
 # Most tests wait for a clock: three at a time, file by file, because fixtures are dear; tests/conftest.py says in which order.
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 LOCK_ARGS ?=
+FAULTS_ARGS ?=
 ARCH ?= $(shell uname -m)
 PY ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-main test-installed test-all test-gpu venv test-venv format docs lock wheelhouse deploy-lint clean
+.PHONY: help demo check test test-main test-installed test-all test-gpu faults venv test-venv format docs lock wheelhouse deploy-lint clean
 
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
 	@echo "make test      check, then all tests but the heavy ones        (PYTEST_ARGS=...)"
 	@echo "make test-all  make test, then the heavy suites                (SUITE=soak: only that one)"
+	@echo "make faults    every fault of the table, and docs/reference/faults.md written anew (25 minutes)"
 	@echo "make test-gpu  what only an NVIDIA GPU shows                (PYTHON=python3 of a venv with TensorRT)"
 	@echo "make check     format, lint, types, import layers"
 	@echo "make format    let ruff format and mend what it can"
@@ -47,6 +49,10 @@ test-installed: test-venv
 
 test-all: test
 	$(BIN)/python -m pytest -s -m heavy -k "$(SUITE)"
+
+faults: test-venv
+	tools/system_packages.sh mosquitto cc strace unshare stress-ng taskset chrt
+	$(BIN)/python tools/faults.py $(FAULTS_ARGS)
 
 # In the environment that has TensorRT and PyCUDA, which we do not make: see docs/reference/gpu-results.md.
 test-gpu:

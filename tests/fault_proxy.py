@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,6 +19,7 @@ _HEADER = 5  # of a TLS record: type, version, length
 _APPLICATION_DATA = 23
 _CONNECT_S = 5.0
 _POLL_S = 0.05
+_SLOW = 256  # bytes at once where they are counted by the second
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,28 @@ class Cut:
     way: Way
     passed: int
     size: int
+
+
+@dataclass(frozen=True)
+class Toxics:
+    """What a network does to each connection through it; the eight kinds are those of toxiproxy.
+
+    Each way: `latency_s` before each record, at most `bytes_per_s`, pieces of `slice_bytes`. So long after a connection
+    was made nothing passes any more and it is hung up (`timeout_s`), or it is reset (`reset_s`). After `limit_bytes` of
+    one way it ends. The other end hears of an end `close_s` later. `down`: nobody can connect.
+    """
+
+    latency_s: float = 0.0
+    bytes_per_s: float | None = None
+    slice_bytes: int | None = None
+    timeout_s: float | None = None
+    reset_s: float | None = None
+    limit_bytes: int | None = None
+    close_s: float = 0.0
+    down: bool = False
+
+
+SOUND = Toxics()
 
 
 class FaultProxy:
@@ -45,6 +69,7 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._armed: tuple[Way, int, int] | None = None
         self._again = False
+        self._toxics = SOUND
         self._closing = False
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
@@ -79,6 +104,13 @@ class FaultProxy:
         with self._lock:
             self._armed = None
 
+    def suffer(self, toxics: Toxics) -> None:
+        """From now on, connections that there are included; `SOUND` ends it."""
+        self._toxics = toxics
+        if toxics.down:
+            for one in list(self._sockets):
+                _hang_up(one)
+
     def hold(self) -> None:
         """Pass nothing on, as a pulled cable does: connections stay and say nothing."""
         self._open.clear()
@@ -98,6 +130,9 @@ class FaultProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._toxics.down:
+                _hang_up(client)
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._target), _CONNECT_S)
             except OSError:
@@ -112,7 +147,7 @@ class FaultProxy:
                 _hang_up(server)
 
     def _pass(self, source: socket.socket, sink: socket.socket, way: Way) -> None:
-        waiting = b""
+        waiting, begun, passed = b"", time.monotonic(), 0
         try:
             while data := source.recv(_CHUNK):
                 waiting += data
@@ -124,12 +159,36 @@ class FaultProxy:
                         self.cuts.append(Cut(way, len(record) // 2, len(record)))
                         _hang_up(source)  # first, so that it hears nothing of what the other end says to that
                         return
-                    sink.sendall(record)
+                    if not self._sent(sink, record, time.monotonic() - begun, passed):
+                        return
+                    passed += len(record)
         except OSError:
             return
         finally:
             _hang_up(source)
+            if self._toxics.close_s and not self._closing:
+                time.sleep(self._toxics.close_s)
             _hang_up(sink)
+
+    def _sent(self, sink: socket.socket, record: bytes, age_s: float, passed: int) -> bool:
+        """Pass a record on as the network does; False = the connection ends with it."""
+        toxics = self._toxics
+        if toxics.reset_s is not None and age_s >= toxics.reset_s:
+            for one in self._sockets:
+                _reset(one)
+            return False
+        if toxics.timeout_s is not None:
+            return age_s < toxics.timeout_s  # swallowed, until it is hung up
+        if toxics.latency_s:
+            time.sleep(toxics.latency_s)
+        whole = len(record) if toxics.limit_bytes is None else max(0, toxics.limit_bytes - passed)
+        size = toxics.slice_bytes or (_CHUNK if toxics.bytes_per_s is None else _SLOW)
+        for at in range(0, min(whole, len(record)), size):
+            piece = record[at : min(at + size, whole)]
+            sink.sendall(piece)
+            if toxics.bytes_per_s is not None:
+                time.sleep(len(piece) / toxics.bytes_per_s)
+        return whole >= len(record)
 
     def _is_the_one(self, way: Way, record: bytes) -> bool:
         """Whether this is a record that `cut` is for."""
@@ -152,6 +211,14 @@ def _first_record(data: bytes) -> bytes | None:
         return None
     size = _HEADER + int(struct.unpack_from(">H", data, 3)[0])
     return data[:size] if len(data) >= size else None
+
+
+def _reset(one: socket.socket) -> None:
+    """Have the kernel say RST instead of FIN."""
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.shutdown(socket.SHUT_RD)  # its thread is let out of `recv`, and nothing is said yet
+    one.close()
 
 
 def _hang_up(one: socket.socket) -> None:

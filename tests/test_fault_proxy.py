@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from fault_proxy import Cut, FaultProxy
+from fault_proxy import SOUND, Cut, FaultProxy, Toxics
 
 TIMEOUT_S = 5.0
 
@@ -107,3 +107,38 @@ def test_every_connection_is_cut_until_it_is_mended() -> None:
                 client.sendall(whole)
                 assert read(server, len(whole)) == arrives
         assert proxy.cuts == [Cut("up", 50, 100)] * 2
+
+
+@pytest.mark.parametrize(
+    ("toxics", "arrives"),
+    [
+        pytest.param(Toxics(slice_bytes=3), 5 + 90, id="slices are whole in the end"),
+        pytest.param(Toxics(bytes_per_s=20_000), 5 + 90, id="slow, and whole"),
+        pytest.param(Toxics(limit_bytes=40), 40, id="no byte beyond the limit"),
+        pytest.param(Toxics(timeout_s=0.0), 0, id="nothing, and then the end"),
+        pytest.param(Toxics(reset_s=0.0), 0, id="a reset"),
+    ],
+)
+def test_a_toxic_passes_so_many_bytes(
+    ends: tuple[FaultProxy, socket.socket, socket.socket], toxics: Toxics, arrives: int
+) -> None:
+    proxy, client, server = ends
+    proxy.suffer(toxics)
+    said = record(b"t" * 90)
+    client.sendall(said)
+    if arrives == len(said):
+        assert read(server, len(said)) == said
+    else:
+        assert read(server, arrives + 1) == said[:arrives]
+        assert read(client, 1) == b""
+    proxy.suffer(SOUND)
+
+
+def test_while_the_network_is_down_nobody_stays_connected_and_nobody_comes_in(
+    ends: tuple[FaultProxy, socket.socket, socket.socket],
+) -> None:
+    proxy, client, _ = ends
+    proxy.suffer(Toxics(down=True))
+    assert read(client, 1) == b""
+    with socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_S) as late:
+        assert read(late, 1) == b""

@@ -23,7 +23,7 @@ RECIPE_NO = 7
 GATE_MS = 2500
 POSITIONS = 4
 CYCLE_S = 0.004
-PATIENCE_S = 60.0
+PATIENCE_S = 600.0  # a station may be started again and again
 
 
 class TimedLog(PlcLog):

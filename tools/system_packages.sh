@@ -22,7 +22,7 @@ for name in "$@"; do
         pdftoppm) package=poppler-utils ;;
         promtool) package=prometheus ;;
         chromedriver) package=chromium-driver ;;
-        nsenter | unshare) package=util-linux ;;
+        chrt | nsenter | taskset | unshare) package=util-linux ;;
         ip) package=iproute2 ;;
         qemu-aarch64-static) package=qemu-user-static ;;
         systemd-analyze) package=systemd ;;

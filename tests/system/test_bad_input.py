@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fault_record import FaultBook, balance, longest_without_verdict_s
 from onnx import TensorProto, helper, numpy_helper
 
 import edge_inspector
@@ -208,7 +209,9 @@ def test_a_picture_of_another_size_is_undefined_and_the_next_right_one_is_judged
     assert said in wrong[2]
 
 
-def test_outputs_that_are_no_numbers_make_the_part_undefined_and_the_next_one_is_judged(tmp_path: Path) -> None:
+def test_outputs_that_are_no_numbers_make_the_part_undefined_and_the_next_one_is_judged(
+    tmp_path: Path, fault: FaultBook
+) -> None:
     nodes = [
         helper.make_node("Sub", ["mean", "seven"], ["rest"]),
         helper.make_node("Div", ["rest", "rest"], ["score"]),  # 0 / 0 for a picture of sevens, else 1
@@ -220,6 +223,14 @@ def test_outputs_that_are_no_numbers_make_the_part_undefined_and_the_next_one_is
     assert first[0] is last[0] is Evaluation.NOT_OK
     assert wrong[:2] == (Evaluation.UNDEFINED, Reason.INFERENCE)
     assert "NaN or infinity" in wrong[2]
+    ledger = tmp_path / "state" / "ledger.sqlite"
+    fault.tell(
+        11,
+        injected="a network that divides 0 by 0 for one picture",
+        saw="OK or NOT_OK before and after, UNDEFINED (inference) for that part",
+        books=balance(ledger),
+        recovery_s=longest_without_verdict_s(ledger),
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +243,7 @@ def test_outputs_that_are_no_numbers_make_the_part_undefined_and_the_next_one_is
     ],
 )
 def test_a_model_that_is_not_what_its_bundle_says_ends_the_start_with_2_and_a_sentence(
-    tmp_path: Path, model: bytes, said: str
+    tmp_path: Path, fault: FaultBook, model: bytes, said: str
 ) -> None:
     path = station(tmp_path, model)
     (tmp_path / "pictures" / "0.png").write_bytes(png(gray(20)))
@@ -240,6 +251,12 @@ def test_a_model_that_is_not_what_its_bundle_says_ends_the_start_with_2_and_a_se
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert settled(tmp_path / "state" / "ledger.sqlite") == []
+    fault.tell(
+        11,
+        injected=f"a crafted ONNX file: {said}",
+        saw="nothing: the station ends before it is READY, exit code 2",
+        books="no part was accepted",
+    )
 
 
 def run_to_its_end(path: Path, **env: str) -> subprocess.CompletedProcess[str]:

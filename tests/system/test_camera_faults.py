@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fault_record import FaultBook
 from faulty_camera.rig import MOSQUITTO, WINDOW_MS, Deed, Part, Plant, assert_books_balance, assert_refused, plant
 
 from edge_inspector.datatypes import Evaluation, Reason
@@ -40,7 +41,7 @@ def assert_one_line_each(made: Plant, camera: str, lost: int, up: int) -> None:
 
 
 def test_row_1_an_unplugged_camera_costs_one_part_and_is_tried_ever_more_rarely_until_it_is_back(
-    tmp_path: Path,
+    tmp_path: Path, fault: FaultBook
 ) -> None:
     with plant(tmp_path) as made:
         made.judged(2)
@@ -58,14 +59,17 @@ def test_row_1_an_unplugged_camera_costs_one_part_and_is_tried_ever_more_rarely_
         assert_one_line_each(made, "cam1", lost=2, up=2)
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 1, "the emulator's FirePnPCallback while a picture is taken; the camera stays away for 4 s")
 
 
 @pytest.mark.heavy
-def test_row_2_a_call_that_hangs_is_given_up_and_after_some_the_process_ends_for_systemd(tmp_path: Path) -> None:
+def test_row_2_a_call_that_hangs_is_given_up_and_after_some_the_process_ends_for_systemd(
+    tmp_path: Path, fault: FaultBook
+) -> None:
     with plant(tmp_path, grab_timeout_s=0.3) as made:
-        for hangs, fault in enumerate(("hang_grab", "hang_trigger", "hang_grab"), start=1):
+        for hangs, name in enumerate(("hang_grab", "hang_trigger", "hang_grab"), start=1):
             since = time.monotonic_ns()
-            assert_refused(made, made.spoil("cam1", fault), Reason.DEADLINE)
+            assert_refused(made, made.spoil("cam1", name), Reason.DEADLINE)
             made.wait("the call is given up", lambda wanted=hangs: made.count("cam1", "hangs") == wanted)  # type: ignore[misc]
             made.judged(1)
             assert_the_plc_saw(made, since, "the driver hangs in taking a picture")
@@ -81,27 +85,31 @@ def test_row_2_a_call_that_hangs_is_given_up_and_after_some_the_process_ends_for
         made.judged(1)
         made.finish()
         assert_books_balance(made)
+        made.testify(
+            fault, 2, "the driver's trigger and grab never come back, three times; a fourth time ends the process"
+        )
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("fault", "call"), [("hang_open", "opening"), ("hang_close", "closing")])
+@pytest.mark.parametrize(("hang", "call"), [("hang_open", "opening"), ("hang_close", "closing")])
 def test_row_2_a_camera_that_hangs_while_it_is_opened_or_closed_is_replaced(
-    tmp_path: Path, fault: str, call: str
+    tmp_path: Path, fault: FaultBook, hang: str, call: str
 ) -> None:
     with plant(tmp_path) as made:
-        since = made.fault("cam1", fault)
+        since = made.fault("cam1", hang)
         made.fault("cam1", "remove")
         made.wait("the call is given up", lambda: made.count("cam1", "hangs") == 1, 90)
         made.judged(2)
         assert_the_plc_saw(made, since, f"the driver hangs in {call}")
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 2, f"{call} never comes back")
 
 
 @pytest.mark.heavy
 def test_row_3_a_triggered_camera_that_falls_silent_is_opened_again_and_one_that_has_nothing_to_do_is_not(
-    tmp_path: Path,
+    tmp_path: Path, fault: FaultBook
 ) -> None:
     with plant(tmp_path, grab_timeout_s=0.5) as made:
         since = time.monotonic_ns()
@@ -121,10 +129,11 @@ def test_row_3_a_triggered_camera_that_falls_silent_is_opened_again_and_one_that
         assert (made.count("cam1", "opened"), made.count("cam2", "opened")) == (2, 1)
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 3, "a trigger brings no picture and no error")
 
 
 @pytest.mark.heavy
-def test_row_3_a_line_camera_that_misses_part_after_part_is_opened_again(tmp_path: Path) -> None:
+def test_row_3_a_line_camera_that_misses_part_after_part_is_opened_again(tmp_path: Path, fault: FaultBook) -> None:
     with plant(tmp_path, cameras=3, line_input=True, pictures=[["dark", "dark"]]) as made:
         since = made.fault("cam2", "stall", n=3)
         made.wait("three parts passed unseen", lambda: len(faults(made, "stall", "cam2")) == 3)
@@ -135,9 +144,12 @@ def test_row_3_a_line_camera_that_misses_part_after_part_is_opened_again(tmp_pat
         assert [made.count(camera, "opened") for camera in made.cameras] == [1, 2, 1]
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 3, "a line camera brings no picture of three parts")
 
 
-def test_row_4_a_failed_buffer_costs_its_part_but_no_second_exposure_and_the_camera_stays_open(tmp_path: Path) -> None:
+def test_row_4_a_failed_buffer_costs_its_part_but_no_second_exposure_and_the_camera_stays_open(
+    tmp_path: Path, fault: FaultBook
+) -> None:
     with plant(tmp_path) as made:
         made.judged(1)
         for failed in (1, 2):
@@ -151,9 +163,10 @@ def test_row_4_a_failed_buffer_costs_its_part_but_no_second_exposure_and_the_cam
         assert_one_line_each(made, "cam1", lost=0, up=1)
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 4, "the emulator's ForceFailedBuffer, twice")
 
 
-def test_row_5_an_empty_picture_and_one_of_another_size_are_refused(tmp_path: Path) -> None:
+def test_row_5_an_empty_picture_and_one_of_another_size_are_refused(tmp_path: Path, fault: FaultBook) -> None:
     with plant(tmp_path, pictures=[[*["dark"] * 9, "bright", "small"], ["dark", "dark"]]) as made:
         empty, half = made.spoil("cam1", "empty"), made.spoil("cam1", "shape")
         assert_refused(made, empty, Reason.BAD_FRAME, names="the picture is empty ((0, 320))")
@@ -165,20 +178,21 @@ def test_row_5_an_empty_picture_and_one_of_another_size_are_refused(tmp_path: Pa
         assert made.count("cam1", "opened") == 1
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 5, "an empty picture, half a picture, a file of another size")
 
 
 def test_row_6_a_frozen_black_saturated_or_blurred_picture_is_no_verdict_and_a_camera_that_stays_frozen_is_opened_again(
-    tmp_path: Path,
+    tmp_path: Path, fault: FaultBook
 ) -> None:
     with plant(tmp_path) as made:
         made.judged(1)
-        for fault, text in {
+        for name, text in {
             "black": "gate.min_brightness",
             "saturated": "gate.max_saturated",
             "defocus": "gate.min_sharpness",
             "frozen": "pixel for pixel the one before",
         }.items():
-            part = made.spoil("cam1", fault)
+            part = made.spoil("cam1", name)
             assert_refused(made, part, Reason.BAD_FRAME)
             assert text in part.text
             made.judged(1)
@@ -189,10 +203,11 @@ def test_row_6_a_frozen_black_saturated_or_blurred_picture_is_no_verdict_and_a_c
         assert_the_plc_saw(made, since, "5 pictures in a row")
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 6, "black, saturated, blurred and frozen pictures; then six times the same picture")
 
 
 def test_row_7_a_gap_a_late_picture_a_doubled_edge_and_a_wrong_order_shift_no_verdict_to_another_part(
-    tmp_path: Path,
+    tmp_path: Path, fault: FaultBook
 ) -> None:
     with plant(
         tmp_path, cameras=3, line_input=True, pictures=[["dark", "dark"], ["dark", "dark", "bright"], ["dark", "dark"]]
@@ -215,9 +230,12 @@ def test_row_7_a_gap_a_late_picture_a_doubled_edge_and_a_wrong_order_shift_no_ve
         made.finish()
         assert made.books.unannounced >= 4
         assert_books_balance(made)
+        made.testify(fault, 7, "a lost block, a late edge, a doubled edge, two pictures in the wrong order")
 
 
-def test_row_7_an_old_picture_is_never_the_next_parts_of_a_camera_that_the_station_triggers(tmp_path: Path) -> None:
+def test_row_7_an_old_picture_is_never_the_next_parts_of_a_camera_that_the_station_triggers(
+    tmp_path: Path, fault: FaultBook
+) -> None:
     with plant(tmp_path, pictures=[["dark", "bright", "dark"], ["dark", "dark"]]) as made:
         made.judged(1)
         made.fault("cam1", "reorder")
@@ -227,10 +245,11 @@ def test_row_7_an_old_picture_is_never_the_next_parts_of_a_camera_that_the_stati
         made.judged(2)
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 7, "two pictures in the wrong order, a late one, one that comes twice")
 
 
 @pytest.mark.heavy
-def test_row_8_a_camera_that_is_held_after_a_crash_is_tried_until_it_is_free(tmp_path: Path) -> None:
+def test_row_8_a_camera_that_is_held_after_a_crash_is_tried_until_it_is_free(tmp_path: Path, fault: FaultBook) -> None:
     """The emulator lets two processes open one camera, so the plugin plays the holder, with the driver's own words."""
     with plant(tmp_path) as made:
         made.judged(1)
@@ -239,8 +258,12 @@ def test_row_8_a_camera_that_is_held_after_a_crash_is_tried_until_it_is_free(tmp
         made.running["station"].kill()
         made.running["station"].wait()
         since = time.monotonic_ns()
-        made.lasting("cam1", "held", HEARTBEAT_S + 5.0)  # it takes the station some seconds to start
+        made.lasting("cam1", "held", 300.0)
         made.start("station")
+        made.wait("it was tried", lambda: bool(made.deeds("opening", "cam1", since)))
+        free_ns = made.deeds("opening", "cam1", since)[0].ns + HEARTBEAT_S * 1e9
+        made.wait("the camera's heartbeat is over", lambda: time.monotonic_ns() > free_ns)
+        made.lasting("cam1", "held", 0.0)
         made.judged(2)
         assert_the_plc_saw(made, since, "is held by another program")
         tries = made.deeds("opening", "cam1", since)
@@ -251,10 +274,11 @@ def test_row_8_a_camera_that_is_held_after_a_crash_is_tried_until_it_is_free(tmp
         made.finish()
         assert [part.reason for part in made.parts].count(Reason.RESTART) == 1
         assert_books_balance(made)
+        made.testify(fault, 8, f"the station is killed with a part open, the camera is held for {HEARTBEAT_S:g} s")
 
 
 def test_row_9_a_camera_that_goes_away_while_there_is_nothing_to_do_is_back_before_the_next_part(
-    tmp_path: Path,
+    tmp_path: Path, fault: FaultBook
 ) -> None:
     with plant(tmp_path) as made:
         made.judged(1)
@@ -269,6 +293,7 @@ def test_row_9_a_camera_that_goes_away_while_there_is_nothing_to_do_is_back_befo
         assert_one_line_each(made, "cam1", lost=1, up=2)
         made.finish()
         assert_books_balance(made)
+        made.testify(fault, 9, "the emulator's FirePnPCallback while no part comes")
 
 
 def faults(made: Plant, fault: str, camera: str) -> list[Deed]:

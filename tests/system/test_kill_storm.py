@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault_record import FaultBook, balance, longest_without_verdict_s, read_by_plc
 from outage_account import Account, account
 from outage_kinds import PACKET_BYTES
 from outage_rig import Site, site, tell
@@ -97,7 +98,7 @@ def settled_account(made: Site) -> Account:
     return found
 
 
-def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_path: Path, fault: FaultBook) -> None:
     with site(tmp_path) as made:
         made.start_plc()
         made.more_published()
@@ -105,6 +106,13 @@ def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_path: P
         found = settled_account(made)
         tell(f"{found}")
         assert found.wrong == ()
+        fault.tell(
+            25,
+            injected=f"SIGKILL at {EPISODE} random moments, most with a part in work, while the broker comes and goes",
+            saw=read_by_plc(made.ledger, made.plc_log),
+            books=f"{balance(made.ledger, made.plc_log)}; {found.replayed} closed after a restart",
+            recovery_s=longest_without_verdict_s(made.ledger),
+        )
 
 
 @pytest.mark.heavy

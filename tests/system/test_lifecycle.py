@@ -45,9 +45,10 @@ def test_a_station_serves_before_its_model_is_there_and_tells_a_person_what_it_d
         made.drain()
         assert made.stop() == 0
     assert systemd.first("STOPPING") is not None
-    waits, first, *_, last = systemd.statuses
+    waits, opens, first, *_, last = systemd.statuses
     assert waits.startswith("start 3 in a row waits until ")
     assert waits.endswith("; the last one failed: port 4840 is in use")
+    assert opens == "the books are being opened"
     assert first.startswith("not ready: the model is being loaded; recipe spots; 0 parts (0 OK, 0 NOT_OK, 0 UNDEFINED)")
     assert any(text.startswith("READY; recipe spots; ") for text in systemd.statuses)
     told = Counter(row.evaluation.name for row in made.rows.values())
@@ -129,12 +130,43 @@ def test_the_watchdog_is_fed_while_ledger_images_and_broker_hang(tmp_path: Path,
 
 
 @pytest.mark.heavy
+def test_who_stops_a_station_again_and_again_gets_an_orderly_end(tmp_path: Path, systemd: NotifySocket) -> None:
+    with scene(tmp_path, env=systemd.env) as made:
+        assert made.process is not None
+        made.drain()
+        while made.process.poll() is None:
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                made.process.send_signal(number)
+            time.sleep(0.002)
+        assert made.process.returncode == 0, made.said[-3000:]
+        assert '"stopped"' in made.said
+    assert systemd.first("STOPPING") is not None
+    assert not (systemd.runtime / "starts.json").exists()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("wait_s", [0.0, 0.3])
+def test_a_stop_during_the_start_is_no_failure_and_a_reload_then_ends_nothing(
+    tmp_path: Path, systemd: NotifySocket, wait_s: float
+) -> None:
+    counted = systemd.runtime / "starts.json"
+    made = Scene(tmp_path, env=systemd.env).start()
+    assert made.process is not None
+    made.wait("the start is counted", counted.exists)
+    made.process.send_signal(signal.SIGHUP)
+    time.sleep(wait_s)
+    assert made.process.poll() is None
+    assert made.stop() == 0
+    assert not counted.exists()
+
+
+@pytest.mark.heavy
 def test_a_stop_while_a_start_waits_ends_it_and_the_next_one_comes_at_once(
     tmp_path: Path, systemd: NotifySocket
 ) -> None:
     counted = systemd.runtime / "starts.json"
     counted.write_text(json.dumps({"failed": 9, "why": "a bug"}))
-    made = Scene(tmp_path, env=systemd.env).start()
+    made = Scene(tmp_path, env={**systemd.env, "OPENBLAS_NUM_THREADS": "2"}).start()  # its threads hear signals, too
     made.wait("the start waits", lambda: any("start 10 in a row waits" in text for text in systemd.statuses))
     assert made.stop() == 0
     assert not counted.exists()

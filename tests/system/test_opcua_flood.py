@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from asyncua import Client, ua
+from fault_record import FaultBook, balance
 from real_station import OPCUA, RealStation, free_port, real_station
 
 from edge_inspector.plc.function_block import READS, FunctionBlock, Verdict
@@ -38,7 +39,7 @@ def flooding(url: str) -> Iterator[None]:
         flood.wait()
 
 
-async def test_no_part_is_late_and_the_memory_stays_bounded_under_a_flood(tmp_path: Path) -> None:
+async def test_no_part_is_late_and_the_memory_stays_bounded_under_a_flood(tmp_path: Path, fault: FaultBook) -> None:
     port = free_port()
     url = f"opc.tcp://127.0.0.1:{port}/edge-inspector"
     with real_station(tmp_path, OPCUA.format(port=port), port) as station:
@@ -53,6 +54,13 @@ async def test_no_part_is_late_and_the_memory_stays_bounded_under_a_flood(tmp_pa
         assert not late_reasons, f"reasons of parts that were not judged: {late_reasons}"
         assert verdicts[Verdict.PASS] == verdicts[Verdict.NOT_OK] == (PARTS + 20) // 2, verdicts
         assert flooded_mb < quiet_mb + RSS_MB_MORE
+        assert station.stop() == 0
+        fault.tell(
+            20,
+            injected=f"twenty OPC UA clients: {', '.join(KINDS)}; {flooded_mb - quiet_mb:.0f} MB more memory",
+            saw=f"{verdicts[Verdict.PASS]} OK, {verdicts[Verdict.NOT_OK]} NOT_OK, ten a second, none late at its gate",
+            books=balance(tmp_path / "state" / "ledger.sqlite"),
+        )
 
 
 async def most(station: RealStation, plc: Plc) -> float:

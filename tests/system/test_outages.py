@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fault_record import FaultBook, balance, read_by_plc
 from outage_account import account
 from outage_kinds import OUTAGES, PACKET_BYTES, Outage
 from outage_rig import Site, site, tell
@@ -47,7 +48,7 @@ def assert_three_books_agree(made: Site, timeout_s: float = WAIT_S) -> None:
     assert lasts[-1:] == [newest]
 
 
-def test_no_outage_of_the_broker_loses_or_changes_a_result(tmp_path: Path) -> None:
+def test_no_outage_of_the_broker_loses_or_changes_a_result(tmp_path: Path, fault: FaultBook) -> None:
     with site(tmp_path) as made:
         made.start_plc()
         made.more_published()
@@ -56,6 +57,12 @@ def test_no_outage_of_the_broker_loses_or_changes_a_result(tmp_path: Path) -> No
         assert [cut.way for cut in made.proxy.cuts] == ["up", "down"]
         assert all(0 < cut.passed < cut.size for cut in made.proxy.cuts)
         assert_three_books_agree(made)
+        fault.tell(
+            18,
+            injected=f"the broker or the way to it: {', '.join(OUTAGES)}",
+            saw=read_by_plc(made.ledger, made.plc_log),
+            books=f"{balance(made.ledger, made.plc_log)}; the witness at the broker has each of them",
+        )
 
 
 @pytest.mark.heavy

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fault_record import FaultBook, balance, read_by_plc
 
 from edge_inspector.calibration.file import calibration_text
 from edge_inspector.datatypes import Evaluation, Reason
@@ -223,15 +224,26 @@ def test_a_broker_that_stands_still_delays_no_verdict_and_no_stop(tmp_path: Path
         assert books.outbox_pending > 0
 
 
-def test_a_plc_that_is_killed_and_comes_back_gets_nothing_of_the_one_before(tmp_path: Path) -> None:
+def test_a_plc_that_is_killed_and_comes_back_gets_nothing_of_the_one_before(tmp_path: Path, fault: FaultBook) -> None:
     with plant(tmp_path) as (made, witness):
         for _ in range(2):
+            begun = time.monotonic()
             made.kill("plc")
             made.start("plc")
-            made.more_results(8)
+            made.more_results(1)
+            back_s = time.monotonic() - begun
+            made.more_results(7)
         finish(made)
         assert_all_agree(made, witness)
         assert_all_arrived(made, witness)
+        plc_log = made.folder / "plc.jsonl"
+        fault.tell(
+            35,
+            injected="the PLC is killed and started again, twice: a new PlcBootId each time",
+            saw=read_by_plc(made.ledger, plc_log),
+            books=balance(made.ledger, plc_log),
+            recovery_s=round(back_s, 2),
+        )
 
 
 @pytest.mark.heavy

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import real_station
+from fault_record import FaultBook, balance
 
 from edge_inspector.datatypes import ERROR_CODE, Reason
 from edge_inspector.store.books import read_books, verdicts
@@ -171,8 +172,9 @@ def assert_verdicts_go_on_although_nothing_is_booked(station: TimedStation) -> N
     station.wait("the station says that it cannot book", lambda: station.status["error_code"] == STORAGE, WAIT_S)
     for result in station.more(15):
         assert result["reason"] in (Reason.NONE, Reason.DEFECT), result
+    station.wait("it is READY all the same", lambda: bool(station.status["ready"]), WAIT_S)
     status = station.status
-    assert (status["ready"], status["warning"], status["error_code"]) == (True, True, STORAGE)
+    assert (status["warning"], status["error_code"]) == (True, STORAGE)
     assert "cannot be written" in status["error_text"]
 
 
@@ -226,7 +228,9 @@ book.execute("COMMIT")
 
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed: apt-get install strace")
-def test_a_disk_that_is_full_fails_or_turns_read_only_stops_no_verdict_and_loses_none(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_fails_or_turns_read_only_stops_no_verdict_and_loses_none(
+    tmp_path: Path, fault: FaultBook
+) -> None:
     with station_on(tmp_path, "8m") as station:
         ballast = fill(station.disk)
         assert_verdicts_go_on_although_nothing_is_booked(station)
@@ -239,6 +243,12 @@ def test_a_disk_that_is_full_fails_or_turns_read_only_stops_no_verdict_and_loses
         assert_all_booked(station, station.ended() / "ledger.sqlite")
         assert sum(event["code"] == "ledger_stopped" for event in station.events) == 3
         assert station.told("ledger_again")
+        fault.tell(
+            27,
+            injected="a file system of 8 MB filled to the last byte; strace: fdatasync EIO; every write EROFS",
+            saw=f"{len(station.settled)} verdicts; READY, Warning and ErrorCode {STORAGE} while it cannot book",
+            books=f"{balance(station.folder / 'copy' / 'ledger.sqlite')}: each verdict as it was told",
+        )
 
 
 def test_a_book_that_is_destroyed_under_the_station_is_set_aside_and_every_verdict_is_in_one_of_the_two(
@@ -258,7 +268,7 @@ def test_a_book_that_is_destroyed_under_the_station_is_set_aside_and_every_verdi
         assert {result["trigger"]["result_id"] for result in after} <= verdicts(state / "ledger.sqlite").keys()
 
 
-def test_a_read_only_disk_at_the_start_is_told_and_the_next_start_works(tmp_path: Path) -> None:
+def test_a_read_only_disk_at_the_start_is_told_and_the_next_start_works(tmp_path: Path, fault: FaultBook) -> None:
     disk = Disk(tmp_path / "disk", "64m")
     station = TimedStation(tmp_path, disk)
     try:
@@ -271,7 +281,14 @@ def test_a_read_only_disk_at_the_start_is_told_and_the_next_start_works(tmp_path
         disk.run("mount", "-o", "remount,rw", str(disk.folder))
         station.start()
         station.more(3)
-        assert_all_booked(station, station.ended() / "ledger.sqlite")
+        ledger = station.ended() / "ledger.sqlite"
+        assert_all_booked(station, ledger)
+        fault.tell(
+            27,
+            injected="mount -o remount,ro before the start",
+            saw="nothing: the station ends before it is READY and says which file cannot be written",
+            books=f"{balance(ledger)} after the next start",
+        )
     finally:
         if station.process is not None and station.process.poll() is None:
             station.kill()

@@ -26,6 +26,8 @@ from typing import Any
 import cv2
 import numpy as np
 from asyncua import Client, ua
+from fault_record import FaultBook, balance, longest_without_verdict_s, read_by_plc, shown
+from fault_record import Sight as Shown
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_inspector.calibration.file import calibration_text
@@ -45,7 +47,7 @@ MARGIN_MS = 500.0
 GATE_MS = 2500.0
 WINDOW_MS = 600.0
 ENOUGH = 100_000  # parts that no test comes to the end of
-WAIT_S = 40.0  # a busy machine may need long; nothing waits for the whole of it
+WAIT_S = 90.0  # a busy machine may need long; nothing waits for the whole of it
 SPOILED = frozenset({"frozen", "repeat", "reordered", "black", "saturated", "defocus", "empty", "shape", "late"})
 """Pictures that show nothing of their part, or come when its time is up."""
 BRIGHT = 127
@@ -448,6 +450,21 @@ class Plant:
         assert self.running["station"].wait(30) == 0, self.said("station")
         wanted = set(verdicts(self.folder / "state" / "ledger.sqlite"))
         assert self.witness.wait(lambda: wanted <= set(self.witness.results), 20)
+
+    def testify(self, fault: FaultBook, row: int, injected: str) -> None:
+        """Tell the table of a fault, after `finish`; READY counts only while the panel shows why it is low."""
+        ledger, plc_log = self.folder / "state" / "ledger.sqlite", self.folder / "plc.jsonl"
+        sights = [Shown(s.ns, True, s.ready or not s.error_code, s.error_code, s.error_text) for s in self.panel.seen]
+        panel = shown(sights, sights[0].ns, sights[-1].ns)
+        recovery_s = longest_without_verdict_s(ledger)
+        books = balance(ledger, plc_log)
+        fault.tell(
+            row,
+            injected=injected,
+            saw=f"{read_by_plc(ledger, plc_log)}; {panel}",
+            books=books,
+            recovery_s=recovery_s,
+        )
 
 
 @contextlib.contextmanager
