@@ -18,7 +18,7 @@ from edge_inspector.datatypes import (
     Trigger,
 )
 from edge_inspector.health.metric import PREFIX
-from edge_inspector.health.readings import CameraReading, EngineReading, Readings, ThresholdReading
+from edge_inspector.health.readings import CameraReading, EngineReading, PowerReading, Readings, ThresholdReading
 from edge_inspector.interfaces import Vitals
 from edge_inspector.plc.states import STARTING
 
@@ -130,6 +130,7 @@ def full_readings() -> Readings:
             "images_max_bytes": 1e9,
             "images_stopped": 0.0,
         },
+        power=PowerReading(throttled=True, changes=6, failures=2),
     )
 
 

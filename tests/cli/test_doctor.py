@@ -210,14 +210,12 @@ def test_a_name_that_no_host_can_have_is_told() -> None:
     assert connects("a..b", 1) == "no name of a host"
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"), [("none.toml", "ls -d /etc/edge-inspector"), ("loop", "edge-inspector check")]
-)
-def test_a_station_file_that_is_not_there_names_what_helps(tmp_path: Path, name: str, remedy: str) -> None:
+@pytest.mark.parametrize("name", ["none.toml", "loop"])
+def test_a_station_file_that_is_not_there_names_what_helps(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop").symlink_to("loop")
     draft, (found,) = doctor_command._read(tmp_path / name)
     assert (draft, found.level, unit.unit_of(tmp_path / name)) == (None, "fail", "")
-    assert remedy in found.remedy
+    assert found.remedy.startswith("ls -d /etc/edge-inspector")
     assert "sudo" not in found.remedy
 
 

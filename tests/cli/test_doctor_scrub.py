@@ -213,7 +213,7 @@ def test_a_pipe_and_endless_brackets_are_no_station_file(tmp_path: Path) -> None
 @pytest.mark.parametrize("piece", ["x", "a_", "://", "x ", "password", "-", "b3Bl\n", "'", "\\"])
 def test_a_long_log_is_cleaned_in_time(piece: str) -> None:
     """With nested repeats in a pattern this would take hours."""
-    long = piece * (200_000 // len(piece))
+    long = piece * (50_000 // len(piece))
     assert len(Scrub(frozenset({"hunter2"})).text(long)) <= len(long)
 
 

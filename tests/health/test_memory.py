@@ -23,12 +23,14 @@ class Machine:
         (self.proc / "self" / "status").write_text(STATUS)
         (self.proc / "self" / "cgroup").write_text("1:name=systemd:/\n0::/system.slice/edge.service\n")
 
-    def unit(self, path: str, limit: str, used: int, cache: int = 0) -> None:
+    def unit(self, path: str, limit: str, used: int, cache: int = 0, read_again: int = 0, slab: int = 0) -> None:
         folder = self.cgroups / path
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
-        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cache}\nactive_file 7\n")
+        (folder / "memory.stat").write_text(
+            f"anon 1\ninactive_file {cache}\nactive_file {read_again}\nslab_reclaimable {slab}\nshmem 9\n"
+        )
 
     @property
     def memory(self) -> Memory:
@@ -48,6 +50,12 @@ def test_without_a_limited_unit_the_machine_counts(machine: Machine) -> None:
 def test_a_units_limit_counts_when_it_leaves_less_and_its_file_cache_is_free(machine: Machine) -> None:
     machine.unit("system.slice/edge.service", "100000", 90000, cache=5000)
     assert machine.memory == Memory(15.0, 100000, 200 * 1024)
+
+
+def test_what_files_have_left_in_memory_is_free_however_often_it_was_read(machine: Machine) -> None:
+    """As MemAvailable has it: a ledger that is read again and again must not look like memory that is spent."""
+    machine.unit("system.slice/edge.service", "100000", 99000, cache=2000, read_again=20000, slab=1000)
+    assert machine.memory.free_pct == 24.0
 
 
 def test_a_unit_around_ours_counts_too(machine: Machine) -> None:

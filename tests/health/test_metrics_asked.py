@@ -78,6 +78,9 @@ def test_what_can_be_asked_for_is_exported_in_base_units(metrics: StationMetrics
         "disk_free_ratio": 0.4,
         "memory_free_ratio": 0.375,
         "power_mode_info{power_mode=25W}": 1,
+        "throttled": 1,
+        "power_mode_changes_total": 6,
+        "power_mode_failures_total": 2,
         f"engine_info{{backend=tensorrt,model={'ab' * 32},precision=fp16,recipe=lid}}": 1,
         "engine_memory_bytes{recipe=lid}": 123_000_000,
         "camera_up{camera=top}": 1,
@@ -136,6 +139,8 @@ def test_a_station_that_cannot_tell_exports_no_number_instead_of_a_wrong_one(tmp
         "deadline_seconds",
         "images_stopped",
         "mode",
+        "throttled",
+        "power_mode",
     )
     assert [name for name in unknown if any(one.startswith(name) for one in seen)] == []
     assert (seen["ready"], seen["up"]) == (0, 1)

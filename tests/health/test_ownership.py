@@ -28,7 +28,7 @@ def station(tmp_path: Path) -> Path:
         os.chown(path, ME.uid, next(iter(ME.gids)))
     for parent in state.parents[:-1]:
         if parent.stat().st_uid == os.getuid():
-            parent.chmod(parent.stat().st_mode | 0o001)
+            parent.chmod(parent.stat().st_mode | 0o011)  # a test without root's right is still in root's group
     return state
 
 
@@ -133,3 +133,14 @@ def test_a_user_is_found_by_name_and_by_number() -> None:
     assert account_of("0") == root
     assert account_of("no-such-user") is None
     assert account_of("4000000000") is None
+
+
+def test_what_root_keeps_at_the_top_of_each_disk_is_no_fault(station: Path) -> None:
+    (station / "lost+found").mkdir(mode=0o000)
+    assert [one.level for one in told(ME, station)] == ["ok"]
+
+
+def test_a_link_to_itself_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "state").symlink_to("state")
+    (one,) = told(ME, tmp_path / "state")
+    assert (one.level, "levels of symbolic links" in one.found) == ("fail", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -130,13 +131,60 @@ def test_a_client_that_says_nothing_is_left_after_a_while(
         assert asked(path, b"mode 1\n") == b"ok\n"
 
 
-def test_a_client_that_goes_away_has_its_order_carried_out_and_the_next_one_is_served(board: SimulatedBoard) -> None:
-    with helping(board) as path:
+def test_the_order_of_a_client_that_has_gone_away_is_dropped(board: SimulatedBoard) -> None:
+    """Its time was up while others were served, and its station inspects parts again."""
+    path = board.root / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
         with socket.socket(socket.AF_UNIX) as hasty:
             hasty.connect(str(path))
             hasty.sendall(b"mode 1\n")
-        assert asked(path, b"mode 9\n").startswith(b"failed power mode 9 is not in")
-    assert board.mode == "25W"
+        serve(listener, BoardTools(board.root), lambda _: True, 0.001)
+    assert board.calls == []
+
+
+def test_a_client_that_says_a_letter_at_a_time_is_left_after_the_same_while(
+    board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "ASK_S", 0.5)
+    ours, theirs = socket.socketpair()
+    left, sent = threading.Event(), []
+
+    def drip() -> None:
+        for letter in b"clocks o":
+            theirs.send(bytes([letter]))
+            sent.append(letter)
+            if left.wait(0.2):
+                return
+
+    with ours, theirs:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        with pytest.raises(TimeoutError):
+            helper._attend(ours, BoardTools(board.root), lambda _: True)
+        left.set()
+        thread.join(10)
+    assert len(sent) < len(b"clocks o")
+
+
+def test_a_stop_waits_for_the_end_of_a_change(board: SimulatedBoard) -> None:
+    blocked: list[set[int]] = []
+
+    class Slow(BoardTools):
+        def set_mode(self, wanted: int, limit_s: float = 0.0) -> None:
+            blocked.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+
+    path = board.root / "socket"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(path))
+        listener.listen()
+        client.connect(str(path))
+        client.sendall(b"mode 1\n")
+        serve(listener, Slow(board.root), lambda _: True, 0.001)
+        assert _all(client) == b"ok\n"
+    assert [signal.SIGTERM in signals for signals in blocked] == [True]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_mode_that_needs_a_reboot_is_told_as_such(board: SimulatedBoard) -> None:

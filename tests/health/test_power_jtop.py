@@ -98,6 +98,8 @@ def test_the_mode_in_nvpmodels_own_file_goes_before_jtops_which_is_older(tmp_pat
     "changed",
     [
         dict.fromkeys(FULL) | {"uptime_s": None},
+        {"uptime_s": float("nan")},
+        {"uptime_s": 1e12},  # another machine's, or none that could be
         {"uptime_s": 1.0},  # since a second after boot it has read nothing
         {name: None for name in FULL if name != "uptime_s"},
         {
@@ -110,7 +112,7 @@ def test_the_mode_in_nvpmodels_own_file_goes_before_jtops_which_is_older(tmp_pat
         },
         {"mode": True, "locked": 1, "loads": None, "total_mw": float("nan"), "rails_mw": {"a": -1}, "celsius": 5},
     ],
-    ids=["nothing", "stale", "None", "impossible", "wrong kinds"],
+    ids=["nothing", "no time", "the future", "stale", "None", "impossible", "wrong kinds"],
 )
 def test_none_old_and_impossible_values_are_unknown(bare: Path, tmp_path: Path, changed: Mapping[str, object]) -> None:
     with closing(JtopControl(bare, 5.0, answering(tmp_path, **changed))) as control:
@@ -126,6 +128,7 @@ def test_values_are_told_until_they_are_stale(bare: Path, tmp_path: Path) -> Non
         assert first_said(control).gpu_load is None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "body",
     [

@@ -11,8 +11,10 @@ import pytest
 from simulated_board import SimulatedBoard
 
 from edge_inspector.errors import ConfigError, PowerError
-from edge_inspector.health.power.control import SOCKET
+from edge_inspector.health.power.control import HELPER_S, SOCKET
+from edge_inspector.health.power.helper import ASK_S
 from edge_inspector.health.power.opening import JTOP_SOCKET, Through, Way, how, open_power_control
+from edge_inspector.health.power.tools import _KILLED_S, LOCK_S, SWITCH_S
 from edge_inspector.interfaces import PowerMode
 
 HAS_JTOP = importlib.util.find_spec("jtop") is not None
@@ -86,3 +88,15 @@ def test_nothing_is_changed_on_request(board: SimulatedBoard) -> None:
     touch(board.root / SOCKET)
     with closing(open_power_control("none", board.root)) as control:
         assert control.through == "none"
+
+
+@pytest.mark.parametrize("through", ["auto", "helper"])
+def test_the_helper_is_not_left_in_the_middle_of_a_change(board: SimulatedBoard, through: Through) -> None:
+    touch(board.root / SOCKET)
+    with pytest.raises(ConfigError, match="a time-out of 29 s, expected at least 30 s"):
+        open_power_control(through, board.root, 29.0)
+    open_power_control(through, board.root, 30.0).close()
+
+
+def test_the_helper_has_given_a_change_up_before_its_caller_does() -> None:
+    assert SWITCH_S + LOCK_S + ASK_S + 2 * _KILLED_S < HELPER_S

@@ -74,7 +74,13 @@ def test_a_guard_that_only_watches_slows_nothing_down(board: SimulatedBoard) -> 
     assert over_current_counts(board.root) == {"oc1": 0}
 
 
-@pytest.mark.parametrize(("load", "expected"), [("0", 0.0), ("1000", 1.0), ("1001", None), ("-1", None), ("", None)])
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        ("0", 0.0), ("1000", 1.0), ("1001", None), ("-1", None), ("", None), ("nan", None), ("5\u00b2", None),
+        ("9" * 5000, None),
+    ],
+)  # fmt: skip
 def test_the_load_of_the_gpu_is_a_share_or_unknown(board: SimulatedBoard, load: str, expected: float | None) -> None:
     board.write(f"{GPU}/device/load", load)
     assert BoardSensors(board.root).read().gpu_load == expected
@@ -108,3 +114,10 @@ def test_rails_of_a_machine_that_is_no_board_are_not_summed_up(board: SimulatedB
 def test_a_mode_that_is_not_in_the_table_is_unknown(board: SimulatedBoard) -> None:
     board.write("var/lib/nvpmodel/status", "pmode:0009")
     assert BoardSensors(board.root).read().mode is None
+
+
+@pytest.mark.parametrize("label", ["VDD_IN", "VDD_GPU_SOC"])
+def test_a_board_that_seems_to_give_power_back_does_not_say_what_it_takes(board: SimulatedBoard, label: str) -> None:
+    board.write(f"{RAILS}/in1_label", label)
+    board.write(f"{RAILS}/curr1_input", "-5000")
+    assert BoardSensors(board.root).read().total_w is None

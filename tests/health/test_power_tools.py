@@ -93,6 +93,7 @@ def test_the_mode_is_read_out_of_what_nvpmodel_says_on_real_boards(
             BoardTools(board.root).query(PATIENT_S)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("fault", ["hang", "query-hangs"])
 def test_a_tool_that_hangs_is_killed_with_all_that_it_started(board: SimulatedBoard, fault: str) -> None:
     board.fault(fault)

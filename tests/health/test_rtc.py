@@ -23,6 +23,7 @@ def clock(root: Path, name: str, kept: str, takes_part: int) -> None:
         (str(NOW - 3600), "ok", "says 2026-11-18 10:06 UTC"),
         (str(NOW + 3601), "warn", "says 2026-11-18 12:06 UTC, 1 h off"),
         ("0", "warn", "says 1970-01-01 00:00 UTC, 498611 h off"),
+        ("999999999999999", "warn", "says 999999999999999 s since 1970, 277777279167 h off"),
         ("?", "note", "the hardware clock does not tell its time"),
     ],
 )

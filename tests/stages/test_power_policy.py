@@ -88,9 +88,46 @@ def test_a_long_calm_brings_one_step_down_in_a_pause(calm_s: float, wanted: Powe
     assert (choice.mode, choice.at_once) == (wanted, False)
 
 
-def test_a_step_down_leaves_out_what_was_too_slow() -> None:
-    choice = by_takt(takt(), Board(MODES, TOP), Pace(150.0, P99, calm_s=9999, too_slow={MID.number}))
-    assert choice.mode == LOW
+@pytest.mark.parametrize(
+    ("too_slow", "now", "late", "wanted"),
+    [
+        ({LOW.number}, TOP, False, MID),
+        ({MID.number}, TOP, False, None),  # 15W is slower still
+        ({MID.number}, MID, True, TOP),
+        ({TOP.number}, TOP, True, None),  # a part was late in the fastest: no other one helps
+        ({TOP.number}, LOW, False, TOP),
+        ({LOW.number, MID.number, TOP.number}, MID, True, TOP),
+    ],
+)
+def test_what_is_no_faster_than_a_mode_that_was_too_slow_is_too_slow(
+    too_slow: Collection[int], now: PowerMode, late: bool, wanted: PowerMode | None
+) -> None:
+    choice = by_takt(takt(), Board(MODES, now), Pace(150.0, P99, calm_s=9999, late=late, too_slow=too_slow))
+    assert choice.mode == wanted
+    assert choice.warning == (
+        "a part was late not long ago, and no power mode is faster than MAXN" if TOP.number in too_slow else ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "fresh", "blames"),
+    [(P99, False, True), (P99, True, False), ({"30W": 80.0}, False, False)],
+    ids=["slower than measured", "a new recipe", "never measured"],
+)
+def test_a_mode_is_blamed_for_what_it_was_measured_not_to_be(
+    measured: Mapping[str, float], fresh: bool, blames: bool
+) -> None:
+    choice = by_takt(takt(), Board(MODES, LOW), Pace(150.0, measured, 125.0, fresh=fresh))
+    assert (choice.mode, choice.blames) == (MID, blames)
+
+
+@pytest.mark.parametrize(("slow", "wanted"), [(LOW, MID), (MID, TOP)])
+def test_a_part_that_was_late_in_a_mode_without_figures_asks_for_more_power_than_that(
+    slow: PowerMode, wanted: PowerMode
+) -> None:
+    figures = {mode.name: ms for mode, ms in zip(MODES, (50.0, 40.0, 30.0), strict=True) if mode is not slow}
+    choice = by_takt(takt(), Board(MODES, slow), Pace(150.0, figures, late=True, too_slow={slow.number}))
+    assert (choice.mode, choice.at_once) == (wanted, True)
 
 
 @pytest.mark.parametrize(

@@ -732,3 +732,13 @@ async def test_a_posted_picture_does_not_begin_while_the_mode_is_changed(rig: Po
         assert answers == ["busy: the board's power mode is being changed"]
         await on.obey()
         assert not on.line.power.changing
+
+
+async def test_a_model_that_ran_before_the_board_has_answered_is_not_warm_in_the_new_mode(rig: PoweredRig) -> None:
+    rig.policy = FIXED
+    async with hands(rig) as on:
+        await on.open()
+        assert not (await on.warm()).ready
+        assert on.line.power.changing
+        assert (await on.obey()).ready
+        assert rig.events("power_mode")[0].startswith("15W, after ")
