@@ -17,7 +17,7 @@ from edge_inspector import log
 from edge_inspector.cli import run
 from edge_inspector.control import Control
 from edge_inspector.errors import ConfigError, OutputError, StorageError
-from edge_inspector.outputs.modbus.server import Server
+from edge_inspector.outputs.modbus.server import ModbusServer
 from edge_inspector.outputs.mqtt.config import Broker
 from edge_inspector.outputs.mqtt.connection import Connection, Outgoing
 
@@ -113,7 +113,7 @@ def refused(*_: object, **__: object) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_server_without_a_socket_does_not_pretend_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio.create_server of Python 3.11 gives a server that listens nowhere."""
-    server = Server("line", (), 0.0)
+    server = ModbusServer("line", 1, (), 0.0)
     monkeypatch.setattr(socket, "socket", refused)
     with pytest.raises(OutputError, match=r"'line' cannot listen on 127\.0\.0\.1:0: .*Too many open files"):
         await server.open("127.0.0.1", 0, bytes)

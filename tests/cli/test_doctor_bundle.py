@@ -190,12 +190,12 @@ def test_secrets_of_a_broken_file_and_of_the_one_before_are_taken_out_of_logs(fi
 
 def test_a_terminal_that_wraps_hides_no_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    (file.parent / "mqtt.password").write_text("seven words of one long pass phrase\n")
+    (file.parent / "mqtt.password").write_text("seven words of one long pass\u00adphrase\n")
     path = file.parent / "support.zip"
-    found = [judged("a.b", "", "fail", f"{'x' * 40} seven words of one long pass phrase", "e", "w", "r")]
+    found = [judged("a.b", "", "fail", f"{'x' * 90} seven words of one long pass\u00adphrase", "e", "w", "r")]
     write_bundle(path, Asked(Path("/"), file, None, "", found))
     with zipfile.ZipFile(path) as made:
-        assert f"fail  a.b: {'x' * 40} ***\n" in made.read("support/doctor.txt").decode()
+        assert f"fail  a.b: {'x' * 90} ***\n" in made.read("support/doctor.txt").decode()
 
 
 def test_what_a_unit_sets_for_its_program_is_not_in_it(file: Path) -> None:

@@ -36,7 +36,7 @@ password_dir = "keys"
 def place(tmp_path: Path) -> Path:
     (tmp_path / "mqtt.password").write_text('geh"eim-ß\n')
     (tmp_path / "urls").write_text(
-        "# mail\nmailtos://me:mailword@mail.example?to=boss\nslack://TokenA/TokenB\nhttps://hooks.example/services/T1JJ3T3L2/A1BRTD4JD\n"
+        "# mail\nmailtos://me:mailword@mail.example?to=boss\nslack://TokenA/TokenB\nhttps://hooks2.example/services/T1JJ3T3L2/A1BRTD4JD\n"
     )
     (tmp_path / "station.toml").write_text(STATION, encoding="utf-8")
     return tmp_path
@@ -51,7 +51,7 @@ def test_secrets_are_found_in_the_file_and_in_the_files_that_it_names(place: Pat
     assert secrets_of(read_toml(place / "station.toml"), place) == {
         *("p%40ss%2Fw0rd", 'geh"eim-ß', "# mail", "mailword", "0123456789abcdef"),
         *("mailtos://me:mailword@mail.example?to=boss", "slack://TokenA/TokenB"),
-        *("https://hooks.example/services/T1JJ3T3L2/A1BRTD4JD", "T1JJ3T3L2", "A1BRTD4JD"),
+        *("https://hooks2.example/services/T1JJ3T3L2/A1BRTD4JD", "T1JJ3T3L2", "A1BRTD4JD"),
     }
 
 
@@ -184,6 +184,7 @@ def test_a_login_with_blanks_and_quotes_is_found(tmp_path: Path) -> None:
     document = {"source": "rtsp://me:geh ei'm@10.0.0.9/x"}
     assert Scrub().document(document) == {"source": "rtsp://***@10.0.0.9/x"}
     assert secrets_of(document, tmp_path) == {"geh ei'm"}
+    assert secrets_of({"source": "https://T0KEN@host/x"}, tmp_path) == {"T0KEN"}
 
 
 def test_the_secrets_of_a_file_that_is_no_toml_are_found_line_by_line(place: Path) -> None:

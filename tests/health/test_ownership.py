@@ -138,6 +138,9 @@ def test_a_user_is_found_by_name_and_by_number() -> None:
 def test_what_root_keeps_at_the_top_of_each_disk_is_no_fault(station: Path) -> None:
     (station / "lost+found").mkdir(mode=0o000)
     assert [one.level for one in told(ME, station)] == ["ok"]
+    (station / "images" / "lost+found").mkdir(mode=0o000)
+    (one,) = told(Account("other", SERVICE.uid, ME.gids), station / "images")
+    assert one.level == "fail"
 
 
 def test_a_link_to_itself_cannot_be_written(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_a_unit_that_runs_as_it_should_is_in_order() -> None:
         ("unit.installed", "unit.enabled", "unit.active", "unit.watchdog", "unit.open_files", "unit.restarts"), "ok"
     )
     assert found["unit.active"].found == "active: READY, 4711 parts"
+    assert HEALTHY.keys() <= set(PROPERTIES), "systemd is asked for all that is judged"
 
 
 @pytest.mark.parametrize(

@@ -741,4 +741,5 @@ async def test_a_model_that_ran_before_the_board_has_answered_is_not_warm_in_the
         assert not (await on.warm()).ready
         assert on.line.power.changing
         assert (await on.obey()).ready
-        assert rig.events("power_mode")[0].startswith("15W, after ")
+    (told,) = rig.events("power_mode")
+    assert told.startswith("15W, after ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -55,6 +56,8 @@ class ModbusServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
+            if not self._server.sockets:  # asyncio may keep it for itself that the system gives none
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         except OSError as exc:
             raise OutputError(f"Modbus server {self._name!r} cannot listen on {host}:{port}: {_why(exc)}") from exc
         self._sweeping = loop.call_later(_SWEEP_S, self._sweep)

@@ -309,7 +309,7 @@ class Connection:
 
     @contextmanager
     def _holding(self) -> Iterator[Client]:
-        """The client, for one call: paho wakes itself through a pair of sockets, and lets out what the system says of it."""
+        """The client, for one call; paho wakes itself through a pair of sockets, and lets out what becomes of it."""
         client = self._connected()
         try:
             yield client

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import struct
 import time
@@ -271,10 +273,12 @@ class LimitedUaServer(Server):  # type: ignore[misc]
         self.limits = limits.Transport()
 
     async def start(self) -> None:
-        """OSError when the port is taken."""
+        """OSError when the port is taken, or the system gives no socket."""
         await self._setup_server_nodes()
         await self.iserver.start()
         host, port = self._get_bind_socket_info()
         self.bserver = LimitedBinaryServer(self.iserver, host, port, self.limits)
         self.bserver.set_policies(self._policies)
         await self.bserver.start()
+        if not self.bserver._server.sockets:  # asyncio may keep that for itself
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
