@@ -19,7 +19,7 @@ PACKAGE = Path(edge_inspector.__file__).parent
 def optional_import_names() -> list[str]:
     """Top-level names that only our extras bring, TensorRT's included although no extra can name it."""
     required = importlib.metadata.requires("edge-inspector") or []
-    installed = [r for r in required if "extra ==" in r and not re.search("extra == .tensorrt.", r)]
+    installed = [r for r in required if "extra ==" in r and not re.search("extra == .(tensorrt|jetson).", r)]
     brought_by = {re.split(r"[^A-Za-z0-9_.-]", r)[0] for r in installed} - {"edge-inspector"}
     files = [f for name in brought_by for f in importlib.metadata.files(name) or []]
     names = {f.parts[0].partition(".")[0] for f in files if f.suffix in {".py", ".so"}}

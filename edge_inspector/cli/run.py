@@ -45,7 +45,8 @@ def run(station: Annotated[Path, typer.Argument(help="The station file (TOML).",
     Example: `edge-inspector run station.toml`
     """
     log.configure()
-    faulthandler.enable()  # the watchdog's SIGABRT, and a crash, write every thread's stack into the journal
+    with suppress(OSError, ValueError):  # standard error is no file
+        faulthandler.enable()  # the watchdog's SIGABRT, and a crash, write every thread's stack into the journal
     if not sys.stderr.isatty():  # a reload that comes too early; for systemd it would be a clean end, and the last one
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     notifier = Notifier(service_manager())

@@ -131,7 +131,7 @@ class CameraHealth:
         return {"reference": (TakeReference, take), "reference_progress": (Nothing, self._progress)}
 
     def run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        os.nice(max(0, NICE - os.getpriority(os.PRIO_PROCESS, 0)))
         for sight in self._sights.values():
             self._read(sight)
         while (sample := self._samples.next()) is not None:

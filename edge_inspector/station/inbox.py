@@ -53,6 +53,16 @@ class Inbox:
 
         Without it pictures are refused, and nothing else.
         """
+        self._make_folder()
+        self.sweep(0.0)
+
+    def keep(self) -> None:
+        """After each picture: delete what was left behind; the folder is made again if somebody has deleted it."""
+        if not self._is_a_folder:
+            self._make_folder()
+        self.sweep()
+
+    def _make_folder(self) -> None:
         try:
             if not self._is_a_folder:
                 self.folder.unlink(missing_ok=True)
@@ -60,15 +70,6 @@ class Inbox:
             self.folder.chmod(0o770)
         except OSError as exc:
             log.warning("no_inbox", folder=str(self.folder), error=str(exc))
-            return
-        self.sweep(0.0)
-
-    def keep(self) -> None:
-        """After each picture: delete what was left behind; the folder is made again if somebody has deleted it."""
-        if self._is_a_folder:
-            self.sweep()
-        else:
-            self.make()
 
     @property
     def _is_a_folder(self) -> bool:

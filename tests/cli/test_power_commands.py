@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ from edge_inspector.cli import power
 from edge_inspector.cli.main import app
 
 runner = CliRunner()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: a socket's path has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="board-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,13 @@ from edge_inspector.health.power.tools import BoardTools
 from edge_inspector.interfaces import PowerMode
 
 MODE_25W = PowerMode(1, "25W")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: a socket's path has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="board-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

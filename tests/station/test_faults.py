@@ -66,7 +66,7 @@ pytestmark = pytest.mark.anyio
 
 
 class HastyClock(SystemClock):
-    """Runs twenty times as fast from `hurry` on: 30 s without progress are then over in 1.5 s."""
+    """Runs ten times as fast from `hurry` on: 12 s without progress are then over in 1.2 s."""
 
     def __init__(self) -> None:
         self._since: int | None = None
@@ -76,7 +76,7 @@ class HastyClock(SystemClock):
 
     def monotonic_ns(self) -> int:
         now = time.monotonic_ns()
-        return now if self._since is None else now + 19 * (now - self._since)
+        return now if self._since is None else now + 9 * (now - self._since)
 
 
 class DeafLink(FakeLink):

@@ -137,7 +137,7 @@ def test_almost_every_metric_is_on_a_dashboard() -> None:
     behind = re.compile(r"_(bucket|sum|count)$")
     aside = {
         *("images_stored_total", "images_removed_total", "power_mode_info", "destination_reconnects_total"),
-        "process_virtual_memory_bytes",
+        *("power_mode_changes_total", "power_mode_failures_total", "process_virtual_memory_bytes"),
     }
     missing = {behind.sub("", name) for name in exported()} - {behind.sub("", name) for name in shown}
     assert {name.removeprefix("edge_inspector_") for name in missing} == aside
