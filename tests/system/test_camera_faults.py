@@ -181,6 +181,7 @@ def test_row_5_an_empty_picture_and_one_of_another_size_are_refused(tmp_path: Pa
         made.testify(fault, 5, "an empty picture, half a picture, a file of another size")
 
 
+@pytest.mark.heavy
 def test_row_6_a_frozen_black_saturated_or_blurred_picture_is_no_verdict_and_a_camera_that_stays_frozen_is_opened_again(
     tmp_path: Path, fault: FaultBook
 ) -> None:
@@ -206,6 +207,7 @@ def test_row_6_a_frozen_black_saturated_or_blurred_picture_is_no_verdict_and_a_c
         made.testify(fault, 6, "black, saturated, blurred and frozen pictures; then six times the same picture")
 
 
+@pytest.mark.heavy
 def test_row_7_a_gap_a_late_picture_a_doubled_edge_and_a_wrong_order_shift_no_verdict_to_another_part(
     tmp_path: Path, fault: FaultBook
 ) -> None:
@@ -233,6 +235,7 @@ def test_row_7_a_gap_a_late_picture_a_doubled_edge_and_a_wrong_order_shift_no_ve
         made.testify(fault, 7, "a lost block, a late edge, a doubled edge, two pictures in the wrong order")
 
 
+@pytest.mark.heavy
 def test_row_7_an_old_picture_is_never_the_next_parts_of_a_camera_that_the_station_triggers(
     tmp_path: Path, fault: FaultBook
 ) -> None:
@@ -277,6 +280,7 @@ def test_row_8_a_camera_that_is_held_after_a_crash_is_tried_until_it_is_free(tmp
         made.testify(fault, 8, f"the station is killed with a part open, the camera is held for {HEARTBEAT_S:g} s")
 
 
+@pytest.mark.heavy
 def test_row_9_a_camera_that_goes_away_while_there_is_nothing_to_do_is_back_before_the_next_part(
     tmp_path: Path, fault: FaultBook
 ) -> None:

@@ -43,6 +43,7 @@ def test_every_part_is_told_once_and_published_once(tmp_path: Path) -> None:
     assert {"acquire", "prepare", "queue", "infer", "finish", "tell"} <= set(stages)
 
 
+@pytest.mark.heavy
 def test_two_cameras_give_one_verdict_a_part(tmp_path: Path) -> None:
     assert_all_agree(run_demo(tmp_path, "--parts", "8", "--cameras", "2"), 8)
 

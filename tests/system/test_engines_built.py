@@ -144,6 +144,7 @@ def test_a_builder_dies_with_its_station_and_leaves_nothing_half_done(tmp_path: 
         station.until_ready()
 
 
+@pytest.mark.heavy
 def test_a_station_that_cannot_prove_its_engine_is_not_ready_unless_its_file_allows_it(tmp_path: Path) -> None:
     strict, lenient = tmp_path / "strict", tmp_path / "lenient"
     for folder in (strict, lenient):

@@ -98,6 +98,7 @@ def settled_account(made: Site) -> Account:
     return found
 
 
+@pytest.mark.heavy
 def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_path: Path, fault: FaultBook) -> None:
     with site(tmp_path) as made:
         made.start_plc()

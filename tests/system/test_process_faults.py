@@ -196,7 +196,7 @@ def test_killed_at_random_moments_every_verdict_agrees(tmp_path: Path, seed: int
             assert flight.left() == []
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.heavy), signal.SIGKILL])
 def test_a_broker_that_goes_away_delays_no_verdict_and_gets_every_message_afterwards(
     tmp_path: Path, end: signal.Signals
 ) -> None:
@@ -214,6 +214,7 @@ def test_a_broker_that_goes_away_delays_no_verdict_and_gets_every_message_afterw
             assert_all_arrived(made, witness)
 
 
+@pytest.mark.heavy
 def test_a_broker_that_stands_still_delays_no_verdict_and_no_stop(tmp_path: Path) -> None:
     with plant(tmp_path) as (made, _):
         made.signal("broker", signal.SIGSTOP)
@@ -224,6 +225,7 @@ def test_a_broker_that_stands_still_delays_no_verdict_and_no_stop(tmp_path: Path
         assert books.outbox_pending > 0
 
 
+@pytest.mark.heavy
 def test_a_plc_that_is_killed_and_comes_back_gets_nothing_of_the_one_before(tmp_path: Path, fault: FaultBook) -> None:
     with plant(tmp_path) as (made, witness):
         for _ in range(2):

@@ -268,6 +268,7 @@ def test_a_book_that_is_destroyed_under_the_station_is_set_aside_and_every_verdi
         assert {result["trigger"]["result_id"] for result in after} <= verdicts(state / "ledger.sqlite").keys()
 
 
+@pytest.mark.heavy
 def test_a_read_only_disk_at_the_start_is_told_and_the_next_start_works(tmp_path: Path, fault: FaultBook) -> None:
     disk = Disk(tmp_path / "disk", "64m")
     station = TimedStation(tmp_path, disk)

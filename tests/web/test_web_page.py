@@ -234,6 +234,7 @@ def test_setup_shows_focus_and_exposure_of_a_live_picture(rig: Rig, page: Page) 
     page.shows(state="ready")
 
 
+@pytest.mark.heavy
 def test_what_is_old_is_never_shown_as_current(tmp_path: Path, page: Page) -> None:
     with running(tmp_path / "station", results=2) as rig:
         page.open(rig)
