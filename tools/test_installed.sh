@@ -53,7 +53,7 @@ once="tests/calibration tests/cli/test_calibrate.py tests/backends/test_prepare_
   tests/store/test_images_station.py tests/cli/test_ledger_live.py tests/cli/test_doctor_brokers.py tests/station/test_publisher_mqtt.py
   tests/engine/test_quantize.py tests/engine/test_compact.py tests/engine/test_verify.py tests/test_bench.py tests/store/test_power_cut_files.py
   tests/cli/test_power_tune.py tests/health/test_power_tools.py tests/health/test_power_helper.py tests/station/test_reload_rest.py
-  tests/station/test_faults.py tests/station/test_cameras.py tests/test_deploy_examples.py"
+  tests/station/test_faults.py tests/station/test_cameras.py tests/test_deploy_examples.py tests/demo tests/cli/test_engine.py"
 ignored=""
 for name in machine_vision opcua_security opcua_client_ opcua_server_ mqtt sparkplug_p sparkplug_s sparkplug_t; do
   ignored="$ignored --ignore-glob=$root/tests/outputs/test_$name*"
