@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from edge_inspector.datatypes import Mode, Reason
+from edge_inspector.datatypes import Evaluation, Mode, Reason
 from edge_inspector.interfaces import PowerMode, PowerState
 from edge_inspector.settings.power import PowerSettings
 from edge_inspector.station.events import ModelWarm, PowerChanged, PowerOpened, PowerRead
@@ -145,9 +145,10 @@ class Day:
         self._busy_s += model_ms / 1e3
         self._times_ms.append(cycle_ms)
         trigger = SimpleNamespace(mode=Mode.PRODUCTION, recipe=product.name, seq=out.parts)
-        reason = Reason.DEADLINE if late else Reason.NONE
+        reason, evaluation = (Reason.DEADLINE, Evaluation.UNDEFINED) if late else (Reason.NONE, Evaluation.OK)
         self._look(busy=True)
-        self._power.settled(cast(Any, SimpleNamespace(trigger=trigger, reason=reason, cycle_ms=cycle_ms)))
+        result = SimpleNamespace(trigger=trigger, reason=reason, evaluation=evaluation, cycle_ms=cycle_ms)
+        self._power.settled(cast(Any, result))
 
     def _pass(self, seconds: float, stretch: Stretch) -> float:
         """Time goes by: the energy that it took, J."""
@@ -179,6 +180,7 @@ class Day:
 
     def _look(self, busy: bool = False) -> None:
         self._power.look(busy=busy, changeover=False, refused=False)
+        self._power.told()
 
     def _order(self, mode: PowerMode) -> None:
         def done() -> None:
