@@ -6,7 +6,8 @@ DEMO_ARGS ?= --parts 60 --rate 5
 SUITE ?=
 PYTEST_ARGS ?=
 # Most tests wait for a clock: three at a time, file by file, because fixtures are dear; tests/conftest.py says in which order.
-PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
+# A test that crashes its process ends the run: with a new worker in its place xdist may wait for ever.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 LOCK_ARGS ?=
 FAULTS_ARGS ?=
 ARCH ?= $(shell uname -m)

@@ -20,6 +20,7 @@ import pytest
 import structlog
 
 NOBODY = 65534
+CRASHED = pytest.StashKey[bool]()
 GRACE_S = 2.0  # a thread that was told to stop may need a moment on a busy machine
 PYTEST_RUNNER = "TestRunner._run_tests_and_fixtures"  # the task in which anyio's pytest plugin runs our async tests
 
@@ -31,6 +32,19 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: what is short then fills the gaps at the end of a parallel run."""
     items.sort(key=lambda item: item.path.parent.name not in ("system", "web"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of a parallel run that died took tests along that nobody has run: the run says so with its exit code."""
+    if error:
+        node.config.stash[CRASHED] = True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash.get(CRASHED, False):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 @pytest.fixture(autouse=True)

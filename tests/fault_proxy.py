@@ -142,7 +142,7 @@ class FaultProxy:
             self._sockets += [client, server]
             self._start(self._pass, client, server, "up")
             self._start(self._pass, server, client, "down")
-            if self._closing:
+            if self._closing or self._toxics.down:  # said while this one came in
                 _hang_up(client)
                 _hang_up(server)
 

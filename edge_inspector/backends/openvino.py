@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +58,7 @@ class OpenVinoBackend:
         config = self._config
         return {
             "openvino": openvino.__version__,
-            "device": _core(openvino, config.device).get_property(config.device, "FULL_DEVICE_NAME"),
+            "device": _core(config.device).get_property(config.device, "FULL_DEVICE_NAME"),
             "precision": config.precision,
             "max_batch": str(config.max_batch),
             "option.threads": str(config.threads),
@@ -72,7 +73,7 @@ class OpenVinoBackend:
     def load(self, model: ModelFile, plan: PreparePlan, max_batch: int) -> BatchModel:
         """Compile and warm up. BundleError: damaged, or its input is not the plan's. ConfigError: the device."""
         openvino = package()
-        core = _core(openvino, self._config.device)
+        core = _core(self._config.device)
         network_bytes(model)
         try:
             network = core.read_model(model.onnx_path)
@@ -180,9 +181,9 @@ class _Run:
             return True
 
 
-def _core(openvino: Any, device: str) -> Any:
+def _core(device: str) -> Any:
     """ConfigError when it has no such device."""
-    core = openvino.Core()
+    core = the_core()
     there = core.available_devices
     if device not in there and f"{device}.0" not in there:
         raise ConfigError(
@@ -199,6 +200,16 @@ def _input(onnx_path: str, network: Any, spec: InputSpec, max_batch: int) -> Net
         free = [] if shape.rank.is_dynamic else [d.get_length() if d.is_static else str(d) for d in shape]
         inputs.append((one.get_any_name(), np.dtype(one.get_element_type().to_dtype()).name, free))
     return network_input(onnx_path, inputs, spec, max_batch)
+
+
+@cache
+def the_core() -> Any:
+    """The process's only one, kept to its end. ConfigError when OpenVINO is not installed.
+
+    On processors with AMX the first use of a core gives the thread a signal stack, and the core's end takes its memory
+    away, whichever thread that is in: the next signal to the first one, a SIGTERM, would then be a SIGSEGV.
+    """
+    return package().Core()
 
 
 def package() -> Any:

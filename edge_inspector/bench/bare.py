@@ -59,7 +59,7 @@ def session_run(onnx_path: str, threads: int) -> Call:
 
 def openvino_infer(onnx_path: str, config: ov.Config) -> Call:
     """OpenVINO's own `infer` of one request, compiled as the station's is; gives the outputs in the file's order."""
-    core = ov.package().Core()
+    core = ov.the_core()
     compiled = core.compile_model(core.read_model(onnx_path), config.device, ov.properties(config))
     request = compiled.create_infer_request()
     return lambda batch: list(request.infer({0: batch.pixels}, share_inputs=True).values())

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from small_nets import FREE, ONE, PLAN, batch, doubler, save
 
 from edge_inspector import plugins
-from edge_inspector.backends.openvino import Config, OpenVinoBackend
+from edge_inspector.backends.openvino import Config, OpenVinoBackend, the_core
 from edge_inspector.datatypes import InputSpec, PreparePlan
 from edge_inspector.errors import BundleError, ConfigError, InferenceError
 from edge_inspector.interfaces import ModelFile
@@ -33,6 +33,17 @@ from edge_inspector.backends.openvino import Config, OpenVinoBackend
 OpenVinoBackend(Config()).facts()
 import openvino.tools.ovc.telemetry_utils as telemetry
 print(json.dumps([told, [t.name for t in threading.enumerate()], telemetry.tm.__name__]))
+"""
+ENDS_ELSEWHERE = """
+import os, signal, threading
+from edge_inspector.backends.openvino import Config, OpenVinoBackend
+signal.signal(signal.SIGHUP, lambda number, frame: print("heard"))
+backends = [OpenVinoBackend(Config())]
+backends[0].facts()
+ended = threading.Thread(target=backends.clear)
+ended.start()
+ended.join()
+os.kill(os.getpid(), signal.SIGHUP)
 """
 
 
@@ -63,7 +74,7 @@ def test_it_computes_in_f32_although_openvino_would_not(tmp_path: Path) -> None:
         model = backend.load(ModelFile(str(tmp_path / "model.onnx"), ""), plan, 1)
         found[precision] = model.collect(model.submit(given, 0), WAIT_S).by_name["output0"]
         assert backend.facts()["precision"] == precision
-    core = openvino.Core()
+    core = the_core()
     choice = core.compile_model(core.read_model(str(tmp_path / "model.onnx")), "CPU", {"NUM_STREAMS": 1})
     own = choice(given.pixels)[0]
     asked = choice.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -71,8 +82,16 @@ def test_it_computes_in_f32_although_openvino_would_not(tmp_path: Path) -> None:
     assert np.array_equal(own, found["f32"]) == (asked == "f32")
 
 
+def test_a_signal_after_the_end_of_a_backend_in_another_thread_is_heard(tmp_path: Path) -> None:
+    """Where the processor has AMX, a core of OpenVINO that ends takes the signal stack of its first thread along."""
+    heard = subprocess.run(
+        [sys.executable, "-c", ENDS_ELSEWHERE], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (heard.returncode, heard.stdout) == (0, "heard\n"), heard.stderr
+
+
 def test_the_device_that_was_asked_for_is_in_the_facts() -> None:
-    name = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    name = the_core().get_property("CPU", "FULL_DEVICE_NAME")
     assert OpenVinoBackend(Config(threads=2, max_batch=4)).facts() == {
         "openvino": openvino.__version__,
         "device": name,
