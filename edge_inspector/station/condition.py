@@ -104,7 +104,9 @@ class Condition:
             return Reason.RECIPE, self.recipe_error
         why_not = self.models.why_not(self.recipe.name)
         if why_not is not None:
-            return why_not
+            before = self.changeover.before
+            refused = before is not None and before.name != self.recipe.name and why_not[0] is Reason.INFERENCE
+            return (Reason.RECIPE, why_not[1]) if refused else why_not
         for camera in self.recipe.cameras:
             if camera in self.down:
                 return Reason.CAMERA, f"camera {camera}: {self.down[camera]}"

@@ -299,7 +299,7 @@ async def test_a_model_that_fails_its_warm_up_keeps_the_station_not_ready_until_
         rig.backend.error = InferenceError("out of memory")
         link.ask(RecipeRequest(1, 2, ""))
         status = await says(link, "the model of recipe long fails on a black picture: out of memory")
-        assert status.error_code == 201
+        assert status.error_code == 301
         rig.backend.error = None
         link.ask(RecipeRequest(2, 2, ""))
         await ready_with(link, "long")

@@ -260,7 +260,7 @@ async def test_a_model_that_fails_to_load_blocks_its_own_recipe_and_no_other(rig
     async with tight(rig) as link:
         rig.backend.load_error = BundleError("the file is damaged")
         link.ask(RecipeRequest(1, 2, ""))
-        status = await link.status(lambda s: s.error_code == 201)
+        status = await link.status(lambda s: s.error_code == 301)
         assert (status.error_text, status.recipe_ready) == ("the file is damaged", False)
         rig.backend.load_error = None
         link.ask(RecipeRequest(2, 1, ""))
