@@ -54,7 +54,7 @@ def examined(root: Path, file: Path | None, draft: Draft | None, unit_name: str,
     yield from guarded("jetpack", file, jetson_findings(root, program(draft)))
     if file is not None and draft is not None and draft.station is not None:
         yield from guarded("engine", file, engines_asked(file))
-    yield from guarded("camera", file, _cameras(root, draft, place))
+    yield from guarded("camera", file, _cameras(root, draft, place, by_unit=bool(unit_name)))
     if file is not None and draft is not None:
         links = Links(file, _name(draft), place.state_dir, draft.plc)
         yield from guarded("plc", file, plc_findings(links, _now(), connects))
@@ -91,7 +91,7 @@ def _owners(file: Path, settings: StationConfig, user: str) -> Iterator[Finding]
     yield from doctor_station.owner_findings(file, settings, who)
 
 
-def _cameras(root: Path, draft: Draft | None, place: host.Place) -> Iterator[Finding]:
+def _cameras(root: Path, draft: Draft | None, place: host.Place, by_unit: bool) -> Iterator[Finding]:
     on_usb, videos = usb.usb_cameras(root), video.video_devices(root)
     of_file = {} if draft is None else draft.cameras
     means_basler = [one for one in of_file.values() if isinstance(one, basler.Config)]
@@ -106,7 +106,7 @@ def _cameras(root: Path, draft: Draft | None, place: host.Place) -> Iterator[Fin
     yield from network.network_findings(root, gige, network.ring_sizes)
     yield from usb.usb_findings(root, on_usb)
     yield from video.video_findings(videos, place.user)
-    yield from host.camera_limits(root, place.user, bool(gige))
+    yield from host.camera_limits(root, place.user, bool(gige), by_unit)
 
 
 def _brokers(draft: Draft) -> Iterator[Finding]:

@@ -32,9 +32,13 @@ class Place:
     user: str
 
 
-def camera_limits(root: Path, user: str, rt_needed: bool) -> Iterator[Finding]:
-    """`rt_needed`: a GigE camera is there, whose receive thread pylon wants to run in real time."""
-    yield from _open_files(root)
+def camera_limits(root: Path, user: str, rt_needed: bool, by_unit: bool) -> Iterator[Finding]:
+    """`rt_needed`: a GigE camera is there, whose receive thread pylon wants to run in real time.
+
+    `by_unit`: a unit runs the station, whose own number of files counts, and not this shell's.
+    """
+    if not by_unit:
+        yield from _open_files(root)
     yield from _real_time(root, user, rt_needed)
 
 
@@ -169,22 +173,26 @@ def _swap(root: Path) -> Iterator[Finding]:
 
 
 def _governor(root: Path) -> Finding:
-    folder = root / _CPU
-    found = {
-        text(root, f"{_CPU}/{path.name}/cpufreq/scaling_governor")
-        for path in (folder.iterdir() if folder.is_dir() else ())
-    } - {None}
+    cores = [f"{_CPU}/{path.name}/cpufreq" for path in sorted((root / _CPU).glob("cpu[0-9]*"))]
+    found = {core: said for core in cores if (said := text(root, f"{core}/scaling_governor"))}
     if not found:
         return judged("cpu.governor", "", "note", "no frequency control here, as in a virtual machine", "performance")
+    slow = {said for core, said in found.items() if said != "performance" and not _locked(root, core)}
     return judged(
         "cpu.governor",
         "",
-        "ok" if found == {"performance"} else "warn",
-        ", ".join(sorted(str(name) for name in found)),
-        "performance",
+        "warn" if slow else "ok",
+        ", ".join(sorted(set(found.values()))) + ("" if slow or set(found.values()) == {"performance"} else ", locked"),
+        "performance, or locked clocks",
         "Other governors slow the processor down between parts; the next part pays for it.",
         f"echo performance | sudo tee /{_CPU}/cpu*/cpufreq/scaling_governor",
     )
+
+
+def _locked(root: Path, core: str) -> bool:
+    """As by jetson_clocks: the governor has one frequency to choose from."""
+    lowest = text(root, f"{core}/scaling_min_freq")
+    return lowest is not None and lowest == text(root, f"{core}/scaling_max_freq")
 
 
 def _uptime(root: Path) -> Iterator[Finding]:

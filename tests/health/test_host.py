@@ -62,7 +62,7 @@ def examined(
         *network_findings(root, cameras, RING.get),
         *usb_findings(root, usb_cameras(root)),
         *video_findings(video_devices(root), place.user),
-        *camera_limits(root, place.user, bool(cameras)),
+        *camera_limits(root, place.user, bool(cameras), by_unit=False),
         *host_findings(root, place, synced, lambda _: free_mb * MB),
     ]
 
@@ -228,6 +228,7 @@ BROKEN = [
         id="one core that saves power",
     ),
 ]
+GOVERNED = "sys/devices/system/cpu/cpu1/cpufreq/scaling_"
 
 
 @pytest.mark.parametrize(("changed", "expected"), BROKEN)
@@ -464,3 +465,21 @@ def test_free_room_is_asked_of_the_nearest_folder_that_exists(tmp_path: Path) ->
 def test_a_ring_that_nobody_has_is_not_told() -> None:
     assert ring_sizes("lo") is None
     assert ring_sizes("no-such-interface") is None
+
+
+@pytest.mark.parametrize(
+    ("lowest", "verdict", "seen"),
+    [("1510400", "ok", "performance, schedutil, locked"), ("115200", "warn", "performance, schedutil")],
+)
+def test_a_governor_with_one_frequency_to_choose_from_saves_nothing(
+    machine: Path, lowest: str, verdict: str, seen: str
+) -> None:
+    for name, said in (("governor", "schedutil"), ("min_freq", lowest), ("max_freq", "1510400")):
+        write(machine, GOVERNED + name, said)
+    told = {one.check: one for one in examined(machine, [GigeCamera(CAMERA.name, CAMERA.ip)])}["cpu.governor"]
+    assert (told.level, told.found) == (verdict, seen)
+
+
+def test_the_files_of_a_shell_say_nothing_of_a_station_that_a_unit_runs(machine: Path) -> None:
+    write(machine, "proc/self/limits", LIMITS.format(files=1024, priority=99))
+    assert [one.check for one in camera_limits(machine, "vision", False, by_unit=True)] == ["limits.real_time"]
