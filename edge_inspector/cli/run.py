@@ -18,7 +18,7 @@ import anyio
 import structlog
 import typer
 
-from edge_inspector import config, log
+from edge_inspector import log
 from edge_inspector.assembly import assemble
 from edge_inspector.cli.failures import EXIT_USER, tell
 from edge_inspector.config import StationFileError, last_good
@@ -55,7 +55,8 @@ def run(station: Annotated[Path, typer.Argument(help="The station file (TOML).",
         restarts.begin(notifier)
         with _told(), restarts.noted(), _way_back(station):
             parts, control = assemble(station)
-            settings = config.load(station)
+            assert parts.file is not None  # a station that was assembled has one
+            settings = parts.file.now.settings
             for folder in (settings.station.state_dir, settings.station.runtime):
                 folder.mkdir(parents=True, exist_ok=True)
         log.configure(settings.log.level, settings.log.json_lines)

@@ -32,7 +32,8 @@ def keep(state_dir: Path, content: bytes) -> None:
 
 def find(station_file: Path) -> Path | None:
     """Where another content than that of this file is kept, which may be broken; None = nowhere that it could be."""
-    beside, content = station_file.resolve().parent, _content(station_file)
+    beside = Path(os.path.realpath(station_file)).parent  # which takes a link to itself as it is
+    content = _content(station_file)
     folders = [os.environ.get("STATE_DIRECTORY", ""), *_written(content), "state"]
     for folder in folders:
         path = beside / folder / NAME
