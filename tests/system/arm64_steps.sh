@@ -57,7 +57,8 @@ step "import of every module" "$python" /root/import_all.py
 step "check of the example station" runuser -u edge-inspector -- edge-inspector check /etc/edge-inspector/demo/station.toml
 step "devices" edge-inspector devices
 step "two bundles" bundles
-step "the demo's network judges six golden pictures" edge-inspector evaluate /tmp/pcb-demo
+step "the demo's network judges six golden pictures" edge-inspector evaluate /tmp/pcb-demo \
+  --truth /tmp/pcb-demo/golden/annotations_coco.json --images /tmp/pcb-demo/golden
 step "demo with 5 parts" demo
 step "install.sh uninstall --purge" /bundle/install.sh uninstall --purge
 left=$(traces)
