@@ -19,8 +19,8 @@ PY ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 help:
 	@echo "make demo      a simulated station, from set-up to report      (DEMO_ARGS=\"$(DEMO_ARGS)\")"
 	@echo "make test      check, then all tests but the heavy ones        (PYTEST_ARGS=...)"
-	@echo "make test-all  make test, then the heavy suites                (SUITE=soak: only that one)"
-	@echo "make faults    every fault of the table, and docs/reference/faults.md written anew (25 minutes)"
+	@echo "make test-all  make test, then the heavy suites                (SUITE=sweep: of those that one)"
+	@echo "make faults    every fault of the table, and docs/reference/faults.md written anew (15 minutes)"
 	@echo "make test-gpu  what only an NVIDIA GPU shows                (PYTHON=python3 of a venv with TensorRT)"
 	@echo "make check     format, lint, types, import layers"
 	@echo "make format    let ruff format and mend what it can"

@@ -1,6 +1,6 @@
 """Run every test of the fault table and write docs/reference/faults.md from what they have seen.
 
-python tools/faults.py            all of them, from the beginning (some 25 minutes)
+python tools/faults.py            all of them, from the beginning (some 15 minutes)
 python tools/faults.py --resume   those that have not passed yet, after a run that was broken off
 python tools/faults.py --page     no test: only the page, from the last run's records
 """

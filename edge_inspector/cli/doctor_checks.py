@@ -54,7 +54,7 @@ def examined(root: Path, file: Path | None, draft: Draft | None, unit_name: str,
     yield from guarded("jetpack", file, jetson_findings(root, program(draft)))
     if file is not None and draft is not None and draft.station is not None:
         yield from guarded("engine", file, engines_asked(file))
-    yield from guarded("camera", file, _cameras(root, draft, place, by_unit=bool(unit_name)))
+    yield from guarded("camera", file, _cameras(root, draft, place, by_unit=not isinstance(told, str)))
     if file is not None and draft is not None:
         links = Links(file, _name(draft), place.state_dir, draft.plc)
         yield from guarded("plc", file, plc_findings(links, _now(), connects))

@@ -82,7 +82,7 @@ def test_it_computes_in_f32_although_openvino_would_not(tmp_path: Path) -> None:
     assert np.array_equal(own, found["f32"]) == (asked == "f32")
 
 
-def test_a_signal_after_the_end_of_a_backend_in_another_thread_is_heard(tmp_path: Path) -> None:
+def test_a_signal_after_the_end_of_a_backend_in_another_thread_is_heard() -> None:
     """Where the processor has AMX, a core of OpenVINO that ends takes the signal stack of its first thread along."""
     heard = subprocess.run(
         [sys.executable, "-c", ENDS_ELSEWHERE], capture_output=True, text=True, check=False, timeout=60
